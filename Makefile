@@ -1,0 +1,77 @@
+# Every target makes .venv and installs what it needs by itself. Without make:
+#   python3 -m venv .venv && .venv/bin/pip install -c constraints.txt torch && .venv/bin/pip install -c constraints.txt -e .
+#   .venv/bin/mimicgan demo
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint bench reproduce reproduce-robust reproduce-unseen reproduce-observations clean help
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+MADE_FROM := pyproject.toml constraints.txt
+
+demo: .venv/.core ## restore damaged pictures blind (no data set needed)
+	$(BIN)/mimicgan demo
+
+test: lint ## check style and types, run the tests
+	@MIMICGAN_DATA="$$(tests/provide-fashion-mnist .venv/share)" && export MIMICGAN_DATA && \
+	echo '$(BIN)/python -m pytest' && $(BIN)/python -m pytest
+
+lint: .venv/.dev ## check style and types alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.reproduce ## measure speed
+	$(BIN)/mimicgan bench
+
+reproduce: reproduce-robust reproduce-unseen reproduce-observations ## all of the experiments below
+
+reproduce-robust: .venv/.reproduce ## the paper's Table 3b beside ours
+	$(BIN)/mimicgan reproduce robust-classification
+
+reproduce-unseen: .venv/.reproduce ## damages that the paper does not have
+	$(BIN)/mimicgan reproduce unseen
+
+reproduce-observations: .venv/.reproduce ## how the number of images matters
+	$(BIN)/mimicgan reproduce observations
+
+clean: ## remove .venv and everything that checks and builds leave behind
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 30
+
+# A failed step says in one line what is missing; .venv is kept, and the next call goes on.
+.venv/bin/pip:
+	@for python in python3.13 python3.12 python3.11 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then echo 'Missing: Python 3.11 or newer (python3).' >&2; exit 1; fi; \
+	if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "Missing: the venv module of $$python (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; fi; \
+	rm -rf .venv && echo "$$python -m venv .venv" && $$python -m venv .venv
+
+# torch comes first and alone: whatever asks for it later takes the one that is there.
+.venv/.torch: $(MADE_FROM) | .venv/bin/pip
+	@echo 'installing torch'; $(PIP) torch || \
+	{ echo 'Could not install torch: see above (network? disk space?), then run the same again.' >&2; exit 1; }
+	@touch $@
+
+define install
+	@echo 'installing mimicgan$(1)'; $(PIP) --editable '.$(1)' || \
+	{ echo 'Could not install mimicgan: see above (network? disk space?), then run the same again.' >&2; exit 1; }
+	@touch $@
+endef
+
+.venv/.core: .venv/.torch
+	$(call install,)
+
+.venv/.dev: .venv/.torch
+	$(call install,[dev])
+
+.venv/.reproduce: .venv/.torch
+	$(call install,[cv$(comma)plot])
+
+comma := ,

@@ -1,0 +1,154 @@
+"""Sets of images in one .npy, .npz or IDX file, which come back in the form they had."""
+
+import gzip
+import zipfile
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mimicgan.data.idx import MAX_BYTES, idx_bytes, is_idx, read_idx
+from mimicgan.errors import UserError
+from mimicgan.images import check_images
+
+KEY = "images"
+
+
+@dataclass(frozen=True)
+class ArrayForm:
+    """How an array file held its images, so that others can be written the same way."""
+
+    name: str
+    kind: str
+    """npy, npz, idx or idx.gz."""
+    layout: str
+    """nchw, nhwc or nhw."""
+    dtype: str
+
+
+def is_array_file(path: Path) -> bool:
+    """Whether the file is a .npy, a .npz, or an IDX file of any name."""
+    return path.suffix.lower() in (".npy", ".npz") or is_idx(path)
+
+
+def read_array_file(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, ArrayForm]:
+    """Images (n, c, h, w) float32 in [0, 1], and the form they had.
+
+    The array is uint8, or floats in [0, 1]; (n, c, h, w), (n, h, w, c), or (n, h, w) for c = 1; in
+    a .npz it is called "images" or the only one. Arrays are never resized. Raises UserError with
+    the remedy.
+    """
+    if path.suffix.lower() in (".npy", ".npz"):
+        array: NDArray[Any] = _read_numpy(path)
+        kind = path.suffix.lower()[1:]
+    else:
+        array = read_idx(path)
+        kind = "idx.gz" if path.suffix.lower() == ".gz" else "idx"
+    layout = _layout(path, array.shape, shape)
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise UserError(
+            f"{path} holds {array.dtype} values; save it as uint8, or as float32 in [0, 1]"
+        )
+    images = torch.from_numpy(array.astype(np.float32))
+    if array.dtype == np.uint8:
+        images /= 255
+    if layout == "nhw":
+        images = images[:, None]
+    elif layout == "nhwc":
+        images = images.permute(0, 3, 1, 2).contiguous()
+    try:
+        check_images(images, shape)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    return images.clamp(0, 1), ArrayForm(path.name, kind, layout, array.dtype.name)
+
+
+def write_array_file(folder: Path, form: ArrayForm, images: Tensor) -> None:
+    """Write images (n, c, h, w) in [0, 1] under the name, layout and type of ``form``."""
+    pixels = images.detach().cpu().numpy()
+    if form.layout == "nhwc":
+        pixels = pixels.transpose(0, 2, 3, 1)
+    elif form.layout == "nhw":
+        pixels = pixels[:, 0]
+    if form.dtype == "uint8":
+        pixels = np.rint(pixels * 255)
+    pixels = np.ascontiguousarray(pixels, dtype=form.dtype)
+    # Built in memory: numpy's own writers do not say that a disk is full.
+    content = BytesIO()
+    if form.kind == "npy":
+        np.save(content, pixels)
+    elif form.kind == "npz":
+        np.savez_compressed(content, images=pixels)
+    else:
+        raw = idx_bytes(pixels)
+        content.write(gzip.compress(raw, mtime=0) if form.kind == "idx.gz" else raw)
+    (folder / form.name).write_bytes(content.getbuffer())
+
+
+def _read_numpy(path: Path) -> NDArray[Any]:
+    try:
+        # Opened here: numpy leaves a damaged .npz open.
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as archive:
+                    return _only_array(path, archive)
+        # Mapped, so that a wrong shape is noticed before the content is read.
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if "llow_pickle" in str(error):
+            raise UserError(
+                f"{path} holds Python objects or is no numpy file; "
+                "save a plain uint8 or float array"
+            ) from error
+        raise UserError(f"{path} is damaged ({error}); save it again") from error
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory; split it") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; check the file") from error
+
+
+def _only_array(path: Path, archive: Any) -> NDArray[Any]:
+    keys = list(archive.files)
+    if KEY not in keys and len(keys) != 1:
+        raise UserError(
+            f"{path} holds {len(keys)} arrays ({', '.join(keys[:5])}); "
+            f'call the one with the images "{KEY}"'
+        )
+    key = KEY if KEY in keys else keys[0]
+    if f"{key}.npy" not in archive.zip.namelist():
+        raise UserError(f"{path} holds {key}, which is no numpy array; save it with numpy.savez")
+    if archive.zip.getinfo(f"{key}.npy").file_size > MAX_BYTES:
+        raise UserError(f"{path} unpacks to more than {MAX_BYTES // 2**30} GiB; split it")
+    array: NDArray[Any] = archive[key]
+    return array
+
+
+def _layout(path: Path, got: tuple[int, ...], shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    if got[1:] == shape:
+        return "nchw"
+    if got[1:] == (height, width, channels):
+        return "nhwc"
+    if got[1:] == (height, width) and channels == 1:
+        return "nhw"
+    held = "x".join(map(str, got)) or "no"
+    if len(got) not in (3, 4):
+        remedy = "give (n, h, w), (n, h, w, c) or (n, c, h, w)"
+    elif (height, width) not in (got[1:3], got[2:4]):
+        remedy = "resize them first, or save them as image files, which are resized here"
+    elif channels == 1:
+        remedy = "average the channels, or use a colour prior"
+    else:
+        remedy = f"repeat grey images {channels} times, or use a grey prior"
+    raise UserError(
+        f"{path} holds {held} values, but the prior needs images of {height}x{width} with "
+        f"{channels} channel{'s' if channels > 1 else ''}; {remedy}"
+    )

@@ -1,0 +1,141 @@
+"""Files and folders that appear whole or not at all."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mimicgan.errors import UserError
+
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+}
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends without error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_folder(
+    path: Path | str, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()
+) -> Iterator[Path]:
+    """A hidden folder beside ``path`` that becomes ``path`` when the block ends without error.
+
+    Until then ``path`` stays as it was; after any error, Ctrl-C included, nothing is left behind.
+    An existing folder that is not empty is replaced only with ``overwrite``. ``inputs`` are the
+    files or folders that are read: ``path`` must not be, hold or lie in one of them.
+
+    Raises UserError when ``path`` may not be written, is in the way, or the disk is full.
+    """
+    made: list[Path] = []
+    partial: Path | None = None
+    try:
+        try:
+            out = Path(path).resolve()
+            _refuse_overlap(out, [Path(item).resolve() for item in inputs])
+            _refuse_existing(out, overwrite)
+            made = [folder for folder in out.parents if not folder.exists()]
+            out.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+        except OSError as error:
+            raise UserError(
+                f"cannot make {path}: {error.strerror}; choose another output folder"
+            ) from error
+        try:
+            yield partial
+            partial.chmod(0o777 & ~_umask())
+            # The world may have changed during a long run.
+            _refuse_existing(out, overwrite)
+            _swap(partial, out)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise UserError(
+                f"cannot write {out}: {error.strerror}; free some space or choose another "
+                "output folder (nothing was changed)"
+            ) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            # A parent that holds the results is not empty and stays.
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def _refuse_overlap(out: Path, inputs: list[Path]) -> None:
+    for source in inputs:
+        if out == source:
+            raise UserError(f"the output {out} is the input; choose another output folder")
+        if out in source.parents:
+            raise UserError(f"the output {out} holds the input; choose another output folder")
+        if source in out.parents:
+            raise UserError(
+                f"the output {out} lies inside the input {source}; choose a folder outside of it"
+            )
+
+
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"the output {out} is a file; choose another output folder")
+    here = Path.cwd()
+    if out == here or out in here.parents:
+        raise UserError(f"the output {out} holds the current folder; name a new folder")
+    if out.is_mount():
+        raise UserError(f"the output {out} is a mount point; name a new folder inside it")
+    entries = list(out.iterdir())
+    if entries and not overwrite:
+        raise UserError(
+            f"the output {out} exists; choose another folder or replace it with --overwrite"
+        )
+    # Results hold no folders: whoever names their home folder by mistake keeps it.
+    inner = next((entry for entry in entries if entry.is_dir()), None)
+    if inner is not None:
+        raise UserError(
+            f"the output {out} holds a folder ({inner.name}) that this program did not make; "
+            "choose another output folder"
+        )
+
+
+def _swap(partial: Path, out: Path) -> None:
+    """Put ``partial`` in the place of ``out``; the old goes only when the new one is there."""
+    if not out.exists():
+        partial.replace(out)
+        return
+    old = partial.with_name(f"{partial.name}-old")
+    try:
+        out.replace(old)
+        partial.replace(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

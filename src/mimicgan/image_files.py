@@ -1,0 +1,150 @@
+"""Sets of images from files and back: a folder, a pattern, or one array file."""
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mimicgan.array_files import ArrayForm, is_array_file, read_array_file, write_array_file
+from mimicgan.errors import UserError
+from mimicgan.pictures import FORMATS, read_picture
+
+KNOWN = ", ".join(suffix[1:] for suffix in FORMATS)
+# The best each format can do; the others are lossless as they are.
+QUALITY: dict[str, dict[str, int | bool]] = {
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "WEBP": {"lossless": True},
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and where they came from."""
+
+    names: list[str]
+    """One file name an image; of an array file "NAME[0]", "NAME[1]", ..."""
+    images: Tensor
+    """(n, c, h, w) float32 in [0, 1]."""
+    notes: list[str]
+    """What was done to make them fit, a sentence each."""
+    array: ArrayForm | None = None
+    """The form of the array file, None for pictures."""
+
+
+def source_files(source: Path | str) -> list[Path]:
+    """The files that ``source`` stands for, sorted: a folder's, a pattern's, or itself.
+
+    A folder counts without its subfolders and hidden files. Raises UserError when there is none.
+    """
+    path = Path(source)
+    try:
+        if path.is_dir():
+            files = [p for p in path.iterdir() if not p.name.startswith(".")]
+        elif path.exists():
+            return [path]
+        elif glob.has_magic(str(source)):
+            files = [Path(name) for name in glob.glob(str(source), recursive=True)]
+        else:
+            raise UserError(
+                f"{source} does not exist; give a folder of images, a pattern in quotes, "
+                "a .npy, a .npz or an IDX file"
+            )
+        files = sorted(p for p in files if p.is_file())
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror}; check the folder") from error
+    if not files:
+        kind = "is an empty folder" if path.is_dir() else "matches no file"
+        raise UserError(f"{source} {kind}; give images of the kinds {KNOWN}")
+    return files
+
+
+def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
+    """The pictures among ``source_files``, known by their suffix, and a note on the others.
+
+    Raises UserError when there is none, or when two have the same name.
+    """
+    files = source_files(source)
+    pictures = [p for p in files if p.suffix.lower() in FORMATS]
+    if not pictures:
+        arrays = any(p.suffix.lower() in (".npy", ".npz") for p in files)
+        raise UserError(
+            f"{source} holds no image of the kinds {KNOWN}"
+            + ("; name the array file itself" if arrays else "; convert the images first")
+        )
+    twice = [name for name, count in Counter(p.name for p in pictures).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{source} holds two files called {twice[0]}; give each folder a run of its own"
+        )
+    others = [p for p in files if p not in set(pictures)]
+    notes = [f"{len(others)} other files left out, the first {others[0].name}"] if others else []
+    return pictures, notes
+
+
+def read_images(source: Path | str, shape: tuple[int, int, int]) -> ImageSet:
+    """Read all images of a folder, a pattern, one picture, or one .npy, .npz or IDX file.
+
+    ``shape`` is the prior's (c, h, w). Pictures are made to fit by the rule of
+    ``mimicgan.pictures``; arrays must fit (``mimicgan.array_files``).
+    Raises UserError naming the first file that cannot be used.
+    """
+    files = source_files(source)
+    if len(files) == 1 and files[0].suffix.lower() not in FORMATS and is_array_file(files[0]):
+        images, form = read_array_file(files[0], shape)
+        names = [f"{form.name}[{index}]" for index in range(len(images))]
+        return ImageSet(names, images, [], form)
+    pictures, notes = picture_files(source)
+    images = torch.empty(len(pictures), *shape)
+    done: dict[str, list[str]] = {}
+    for index, path in enumerate(pictures):
+        images[index], remarks = read_picture(path, shape)
+        for remark in remarks:
+            done.setdefault(remark, []).append(path.name)
+    notes += [f"{len(who)} images {remark}, the first {who[0]}" for remark, who in done.items()]
+    return ImageSet([path.name for path in pictures], images, notes)
+
+
+def write_images(folder: Path, names: Sequence[str], images: Tensor) -> None:
+    """Write images (n, c, h, w) in [0, 1], c = 1 or 3, as 8-bit files ``folder``/``names[i]``.
+
+    The suffix of a name decides the format: JPEG at its best quality, GIF with 256 colours, the
+    others without loss. Raises ValueError for names that are no plain file names of known suffix.
+    """
+    if len(names) != len(images) or len(set(names)) != len(names):
+        raise ValueError(f"{len(images)} images need as many different names, not {len(names)}")
+    for name, picture in zip(names, as_pictures(images), strict=True):
+        path = Path(name)
+        if path.name != name or path.suffix.lower() not in FORMATS:
+            raise ValueError(f"{name!r} is no plain file name of the kinds {KNOWN}")
+        kind = FORMATS[path.suffix.lower()]
+        # Encoded in memory: Pillow's own writer does not say that a disk is full.
+        content = BytesIO()
+        picture.save(content, kind, **QUALITY.get(kind, {}))
+        (folder / name).write_bytes(content.getbuffer())
+
+
+def write_like(folder: Path, source: ImageSet, images: Tensor) -> None:
+    """Write ``images`` (n, c, h, w) in [0, 1], one for one with ``source``, as it was: same names,
+    and for an array file the same layout and type (in a .npz under "images")."""
+    if source.array is None:
+        write_images(folder, source.names, images)
+    elif images.shape != source.images.shape:
+        raise ValueError(f"images must be {tuple(source.images.shape)}, not {tuple(images.shape)}")
+    else:
+        write_array_file(folder, source.array, images)
+
+
+def as_pictures(images: Tensor) -> list[Image.Image]:
+    """Images (n, c, h, w) in [0, 1] as 8-bit Pillow images, grey for c = 1 and RGB for c = 3."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images must be (n, 1 or 3, h, w), not {tuple(images.shape)}")
+    pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().byte()
+    arrays = pixels.permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(np.squeeze(a, 2) if a.shape[2] == 1 else a) for a in arrays]

@@ -1,0 +1,96 @@
+"""Algorithm 1: alternate between the damage and the images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mimicgan.losses import adversarial_loss, identity_loss, mimicking_loss
+from mimicgan.optimizers import optimizer
+from mimicgan.presets import MimicSettings
+from mimicgan.prior import Prior
+from mimicgan.surrogate import ConvSurrogate
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the solver reports after each update: whose it was, and the terms of equation 3."""
+
+    iteration: int
+    kind: str
+    loss: float
+    mimicking: float
+
+
+def mimic(
+    y: Tensor,
+    prior: Prior,
+    settings: MimicSettings,
+    generator: torch.Generator,
+    surrogate: nn.Module | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> tuple[Tensor, nn.Module]:
+    """Algorithm 1: observations y (n, c, h, w) in [-1, 1] -> latents z (n, k) and the fitted surrogate.
+
+    ``surrogate`` takes the place of Table 5's network (or of the identity) when given. Restored images
+    are ``prior.generator(z)``. The same ``generator`` state gives the same result on one machine.
+    """
+    G, D = prior.generator, prior.discriminator
+    if surrogate is None:
+        surrogate = nn.Identity()
+        if settings.surrogate == "conv":
+            surrogate = ConvSurrogate(
+                prior.image_shape,
+                last=settings.last,
+                skip=settings.skip,
+                scale=settings.scale,
+                generator=generator,
+            )
+    f = surrogate.requires_grad_(True)
+    theta = [p for p in f.parameters() if p.requires_grad]
+    z = prior.mean_latent(generator).expand(len(y), -1).clone().requires_grad_(True)
+    update_z = optimizer(settings.optimizer, [z], settings.latent_rate)
+    update_theta = (
+        optimizer(settings.optimizer, theta, settings.surrogate_rate) if theta else None
+    )
+
+    def loss(x: Tensor) -> tuple[Tensor, Tensor]:
+        y_est = f(x)
+        observed = mimicking_loss(y, y_est)
+        total = observed
+        if settings.adversarial > 0 and D is not None and x.requires_grad:
+            total = total + settings.adversarial * adversarial_loss(D(x))
+        if settings.identity > 0:
+            total = total + settings.identity * identity_loss(y, x, y_est)
+        return total, observed
+
+    for t in range(settings.iterations):
+        if update_theta is not None and settings.surrogate_steps:
+            x = G(z).detach()
+            for _ in range(settings.surrogate_steps):
+                total, observed = loss(x)
+                update_theta.zero_grad(set_to_none=True)
+                total.backward()
+                update_theta.step()
+                _report(callback, t, "surrogate", total, observed)
+        f.requires_grad_(False)
+        for _ in range(settings.latent_steps):
+            total, observed = loss(G(z))
+            (z.grad,) = torch.autograd.grad(total, z)
+            # Per image, not per batch: the mean over n would shrink each image's gradient.
+            z.grad.mul_(len(y))
+            update_z.step()
+            with torch.no_grad():
+                z.clamp_(*prior.box)
+            _report(callback, t, "latent", total, observed)
+        for p in theta:
+            p.requires_grad_(True)
+    return z.detach(), f.eval().requires_grad_(False)
+
+
+def _report(
+    callback: Callable[[Step], None] | None, t: int, kind: str, total: Tensor, observed: Tensor
+) -> None:
+    if callback is not None:
+        callback(Step(t, kind, total.item(), observed.item()))

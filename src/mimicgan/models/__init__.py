@@ -1,0 +1,30 @@
+"""Architectures, and nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mimicgan.models.fashion import LATENT, FashionDiscriminator, FashionGenerator
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The networks of one kind of prior: factories that take no argument."""
+
+    generator: Callable[[], Any]
+    discriminator: Callable[[], Any]
+    encoder: Callable[[], Any]
+
+
+ARCHITECTURES = {
+    "fashion": Architecture(
+        FashionGenerator, FashionDiscriminator, lambda: FashionDiscriminator(LATENT, width=32)
+    ),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture called ``name``; KeyError names those that exist."""
+    if name not in ARCHITECTURES:
+        raise KeyError(f"no architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]

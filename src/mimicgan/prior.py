@@ -1,0 +1,66 @@
+"""The prior: a frozen generator, its discriminator, and the box its latents live in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A GAN trained on clean images, frozen and in eval mode.
+
+    ``generator`` maps latents (n, latent_size) in ``box`` to images (n, c, h, w) in [-1, 1];
+    ``discriminator`` (optional) maps images to logits (n,).
+    """
+
+    generator: nn.Module
+    latent_size: int
+    image_shape: tuple[int, int, int]
+    discriminator: nn.Module | None = None
+    box: tuple[float, float] = (-1.0, 1.0)
+    name: str = "custom"
+    restorer: nn.Module | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for module in (self.generator, self.discriminator, self.restorer):
+            if module is not None:
+                module.eval().requires_grad_(False)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` latents (count, latent_size), uniform in the box."""
+        low, high = self.box
+        return torch.rand(count, self.latent_size, generator=generator) * (high - low) + low
+
+    def mean_latent(self, generator: torch.Generator, draws: int = 1000) -> Tensor:
+        """Initialisation of section 3.1: the average (latent_size,) of 1000 uniform latents."""
+        return self.draw(draws, generator).mean(dim=0)
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator, batch: int = 250) -> Tensor:
+        """``count`` generated images (count, c, h, w) in [-1, 1]."""
+        latents = self.draw(count, generator)
+        return torch.cat([self.generator(part) for part in latents.split(batch)])
+
+    @contextmanager
+    def counted(self) -> Iterator["Passes"]:
+        """Count the images that pass forward through the generator inside the block."""
+        passes = Passes()
+
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            passes.images += len(output)
+
+        handle = self.generator.register_forward_hook(add)
+        try:
+            yield passes
+        finally:
+            handle.remove()
+
+
+@dataclass
+class Passes:
+    """Forward passes through a generator, one for each image."""
+
+    images: int = 0
