@@ -5,7 +5,7 @@ from torch.nn import functional
 
 
 def mimicking_loss(y: Tensor, y_est: Tensor) -> Tensor:
-    """L_obs (section 3.1, a): mean over pixels and images of |Y_obs - f(G(z))|, images (n, c, h, w)."""
+    """L_obs (section 3.1, a): mean of |Y_obs - f(G(z))| over images (n, c, h, w)."""
     return (y - y_est).abs().mean()
 
 
@@ -17,3 +17,24 @@ def adversarial_loss(logit: Tensor) -> Tensor:
 def identity_loss(y: Tensor, x: Tensor, y_est: Tensor) -> Tensor:
     """L_I (section 3.1, c): mean of |Y_obs - G(z)| + |f(G(z)) - G(z)|, images (n, c, h, w)."""
     return (y - x).abs().mean() + (y_est - x).abs().mean()
+
+
+def energy_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Energy distance (Szekely and Rizzo 2013) of two sets of vectors (n, k) and (m, k), unbiased.
+
+    2 E|a - b| - E|a - a'| - E|b - b'|: zero on average when both come from one distribution.
+    """
+    return 2 * distances(a, b).mean() - _within(a) - _within(b)
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distances (n, m) between the rows of a (n, k) and b (m, k), smooth at zero."""
+    squares = a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
+    # The root has no gradient at zero, and rounding may fall below it.
+    return (squares.clamp(min=0) + 1e-6 * a.shape[1]).sqrt()
+
+
+def _within(a: Tensor) -> Tensor:
+    n = len(a)
+    between = distances(a, a)
+    return (between.sum() - between.diagonal().sum()) / max(n * (n - 1), 1)

@@ -31,10 +31,11 @@ def mimic(
     surrogate: nn.Module | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> tuple[Tensor, nn.Module]:
-    """Algorithm 1: observations y (n, c, h, w) in [-1, 1] -> latents z (n, k) and the fitted surrogate.
+    """Algorithm 1: observations y (n, c, h, w) in [-1, 1] -> latents z (n, k), fitted surrogate.
 
-    ``surrogate`` takes the place of Table 5's network (or of the identity) when given. Restored images
-    are ``prior.generator(z)``. The same ``generator`` state gives the same result on one machine.
+    ``surrogate`` takes the place of Table 5's network (or of the identity) when given. Restored
+    images are ``prior.generator(z)``. The same ``generator`` state gives the same result on one
+    machine.
     """
     G, D = prior.generator, prior.discriminator
     if surrogate is None:
@@ -51,9 +52,7 @@ def mimic(
     theta = [p for p in f.parameters() if p.requires_grad]
     z = prior.mean_latent(generator).expand(len(y), -1).clone().requires_grad_(True)
     update_z = optimizer(settings.optimizer, [z], settings.latent_rate)
-    update_theta = (
-        optimizer(settings.optimizer, theta, settings.surrogate_rate) if theta else None
-    )
+    update_theta = optimizer(settings.optimizer, theta, settings.surrogate_rate) if theta else None
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         y_est = f(x)
@@ -71,7 +70,7 @@ def mimic(
             for _ in range(settings.surrogate_steps):
                 total, observed = loss(x)
                 update_theta.zero_grad(set_to_none=True)
-                total.backward()
+                total.backward()  # type: ignore[no-untyped-call]
                 update_theta.step()
                 _report(callback, t, "surrogate", total, observed)
         f.requires_grad_(False)

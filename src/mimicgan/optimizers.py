@@ -10,8 +10,8 @@ from torch import Tensor
 class TensorFlowRMSprop(torch.optim.Optimizer):
     """RMSProp of TensorFlow 1: the mean square starts at ONE and epsilon stands inside the root.
 
-    ms <- decay * ms + (1 - decay) * g^2;  p <- p - lr * g / sqrt(ms + eps). With gradients of 1e-3 a first
-    step is some ten thousand times smaller than torch's.
+    ms <- decay * ms + (1 - decay) * g^2;  p <- p - lr * g / sqrt(ms + eps). With gradients of 1e-3
+    a first step is some three thousand times smaller than torch's.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class TensorFlowRMSprop(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -32,7 +32,7 @@ class TensorFlowRMSprop(torch.optim.Optimizer):
 
 
 def optimizer(name: str, params: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
-    """The optimiser called ``name`` ("rmsprop", "tf-rmsprop" or "adam") at learning rate ``rate``."""
+    """The optimiser called ``name``, "rmsprop", "tf-rmsprop" or "adam", at rate ``rate``."""
     known: dict[str, Callable[..., Any]] = {
         "rmsprop": lambda p: torch.optim.RMSprop(p, lr=rate, alpha=0.9),
         "tf-rmsprop": lambda p: TensorFlowRMSprop(p, lr=rate),

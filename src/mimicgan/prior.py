@@ -42,14 +42,14 @@ class Prior:
     def sample(self, count: int, generator: torch.Generator, batch: int = 250) -> Tensor:
         """``count`` generated images (count, c, h, w) in [-1, 1]."""
         latents = self.draw(count, generator)
-        return torch.cat([self.generator(part) for part in latents.split(batch)])
+        return torch.cat([self.generator(part) for part in torch.split(latents, batch)])
 
     @contextmanager
     def counted(self) -> Iterator["Passes"]:
         """Count the images that pass forward through the generator inside the block."""
         passes = Passes()
 
-        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def add(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             passes.images += len(output)
 
         handle = self.generator.register_forward_hook(add)

@@ -1,8 +1,10 @@
 """Surrogates of the unknown damage: Tables 2 and 5, and the identity.
 
-A surrogate is any nn.Module that maps clean images (n, c, h, w) in [-1, 1] to damaged ones of the same
-shape; the solver trains its parameters. A user's own module takes the place of these.
+A surrogate is any nn.Module that maps clean images (n, c, h, w) in [-1, 1] to damaged ones of the
+same shape; the solver trains its parameters. A user's own module takes the place of these.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 class ConvSurrogate(nn.Module):
     """Table 5 (and Table 2 with a last tanh): two or more 5x5 convolutions, a mask, and W * input.
 
-    f(x) = mask * conv(x) + W * x, with mask and W of image shape and shared by the batch. At the start
-    mask is one, W is ``skip`` and the last convolution is scaled by ``scale``, so that f can begin near
-    the identity (skip 1, scale small) or as a random network (skip 0, scale 1).
+    f(x) = mask * conv(x) + W * x, with mask and W of image shape and shared by the batch. At the
+    start mask is one, W is ``skip`` and the last convolution is scaled by ``scale``, so that f can
+    begin near the identity (skip 1, scale small) or as a random network (skip 0, scale 1).
     """
 
     def __init__(
@@ -30,7 +32,12 @@ class ConvSurrogate(nn.Module):
         channels = shape[0]
         self.first = nn.Conv2d(channels, width, 5, padding=2)
         self.second = nn.Conv2d(width, channels, 5, padding=2)
-        self.last = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}[last]
+        lasts: dict[str, Callable[[Tensor], Tensor]] = {
+            "relu": torch.relu,
+            "tanh": torch.tanh,
+            "none": lambda x: x,
+        }
+        self.last = lasts[last]
         for conv in (self.first, self.second):
             fan_in = conv.in_channels * 25
             with torch.no_grad():

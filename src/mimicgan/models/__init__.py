@@ -18,7 +18,7 @@ class Architecture:
 
 ARCHITECTURES = {
     "fashion": Architecture(
-        FashionGenerator, FashionDiscriminator, lambda: FashionDiscriminator(LATENT, width=32)
+        FashionGenerator, FashionDiscriminator, lambda: FashionDiscriminator(2 * LATENT, width=32)
     ),
 }
 

@@ -33,13 +33,13 @@ def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """A generator that depends on (seed, step) alone, so that a resumed run repeats an unbroken one."""
+    """A generator that depends on (seed, step) alone: a resumed run repeats an unbroken one."""
     mixed = random.Random(f"{seed}/{step}").getrandbits(63)
     return torch.Generator().manual_seed(mixed)
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> torch.Tensor:
-    """The indices (batch,) of training step ``step`` when every epoch is one permutation of ``count``."""
+    """The indices (batch,) of training step ``step``; an epoch is one permutation of ``count``."""
     per_epoch = count // batch
     epoch, within = divmod(step, per_epoch)
     order = torch.randperm(count, generator=step_generator(seed, -1 - epoch))

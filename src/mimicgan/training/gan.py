@@ -1,9 +1,11 @@
 """The prior: a GAN whose generator can also reach every training image.
 
-The architectures are the paper's (Tables 3 and 4); the recipe is ours. Beside the non-saturating
-GAN loss an encoder E maps real images into the latent box, G(E(x)) is asked to reproduce x, and the
-codes E(x) are asked to fill the box (sliced Wasserstein). What counts later is how well a clean image
-can be inverted, and that is what the reconstruction term trains. E is thrown away at the end.
+The architectures are the paper's (Tables 3 and 4); the recipe is ours, a VAE-GAN. An encoder gives
+each real image a Gaussian u ~ N(mu, sigma) and z = 2 Phi(u) - 1, so that the prior N(0, 1) of u is
+exactly the uniform box that the paper draws latents from. G first learns to decode (reconstruction
+and KL), then the discriminator joins and makes the draws from the box sharp. What counts later is
+how well a clean image can be inverted and that no kind of image is missing; the reconstruction term
+sees to both. The encoder is thrown away at the end.
 """
 
 from collections.abc import Callable
@@ -24,16 +26,20 @@ class GanSettings:
 
     architecture: str = "fashion"
     """Name of the generator and discriminator pair."""
-    steps: int = 12000
-    """Updates of the generator (each with one update of the discriminator)."""
+    steps: int = 5000
+    """Updates of the generator."""
+    warmup: int = 3000
+    """First steps, without the discriminator."""
     batch: int = 64
-    """Real images per step."""
+    """Real images per step; as many latents are drawn once the discriminator has joined."""
+    warmup_rate: float = 1e-3
+    """Adam's learning rate before the discriminator joins (beta1 0.5)."""
     learning_rate: float = 2e-4
-    """Adam's learning rate for all networks, beta1 0.5; it falls to a tenth over the last third."""
+    """Adam's learning rate after it; it falls to a tenth over the last third of the steps."""
     reconstruction: float = 20.0
-    """Weight of the mean l1 distance between x and G(E(x)); 0 trains a plain GAN."""
-    code_match: float = 1.0
-    """Weight of the sliced Wasserstein distance between the codes E(x) and the uniform latent box."""
+    """Weight of the mean l1 distance of x and G(E(x)); 0 (with warmup 0) trains a plain GAN."""
+    kl: float = 0.01
+    """Weight of the divergence (nats an image) of the encoder's codes from the prior."""
     ema: float = 0.999
     """Decay of the moving average of the generator's weights, which is what ships."""
     seed: int = 0
@@ -47,6 +53,7 @@ class GanProgress:
     discriminator_loss: float
     generator_loss: float
     reconstruction_loss: float
+    divergence: float
 
 
 class GanTraining:
@@ -63,11 +70,8 @@ class GanTraining:
         self.average = parts.generator()
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
-        adam = {"lr": settings.learning_rate, "betas": (0.5, 0.999)}
-        self.generator_optimizer = torch.optim.Adam(
-            [*self.generator.parameters(), *self.encoder.parameters()], **adam
-        )
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
+        self.generator_optimizer = _adam(self.generator, self.encoder)
+        self.discriminator_optimizer = _adam(self.discriminator)
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {
@@ -94,53 +98,71 @@ class GanTraining:
         return True
 
     def _learning_rate(self) -> float:
-        progress = self.step / self.settings.steps
-        return self.settings.learning_rate * min(1.0, 0.1 + 0.9 * 3 * (1 - progress))
+        settings = self.settings
+        if self.step < settings.warmup:
+            return settings.warmup_rate
+        return settings.learning_rate * min(1.0, 0.1 + 2.7 * (1 - self.step / settings.steps))
 
     def update(self, images: Tensor) -> GanProgress:
-        """One update of D, then of G and E, on the step's own batch of ``images`` (n, c, h, w) uint8."""
-        settings, generator = self.settings, checkpoint.step_generator(self.settings.seed, self.step)
+        """One update of D, G and E on the step's own batch of ``images`` (n, c, h, w) uint8."""
+        settings = self.settings
+        generator = checkpoint.step_generator(settings.seed, self.step)
         for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             optimizer.param_groups[0]["lr"] = self._learning_rate()
         index = checkpoint.batch_indices(len(images), settings.batch, self.step, settings.seed)
         real = images[index].float() / 127.5 - 1
         latent = torch.rand(len(real), self.average.latent_size, generator=generator) * 2 - 1
+        adversarial = self.step >= settings.warmup
 
+        latents, drawn = (latent, len(real)) if adversarial else (latent[:0], 0)
+        divergence = reconstruction = real.new_zeros(())
         if settings.reconstruction > 0:
-            codes = self.encoder(real)
-            fake, again = self.generator(torch.cat([latent, codes])).split(len(real))
-            reconstruction = (again - real).abs().mean()
-            extra = settings.reconstruction * reconstruction
-            extra = extra + settings.code_match * sliced_wasserstein(codes, latent, generator)
-        else:
-            fake = self.generator(latent)
-            reconstruction = extra = real.new_zeros(())
-
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        # Real and generated images are normalised in one batch: Table 4 ends in BN, which
-        # would otherwise hide the difference of their means from the last layer.
-        real_logit, fake_logit = self.discriminator(torch.cat([real, fake.detach()])).split(len(real))
-        discriminator_loss = (
-            functional.softplus(-real_logit).mean() + functional.softplus(fake_logit).mean()
-        )
-        discriminator_loss.backward()
-        self.discriminator_optimizer.step()
-
-        self.discriminator.requires_grad_(False)
-        _, fake_logit = self.discriminator(torch.cat([real, fake])).split(len(real))
-        generator_loss = functional.softplus(-fake_logit).mean()
+            mean, log_deviation = self.encoder(real).chunk(2, dim=1)
+            noise = torch.randn(mean.shape, generator=generator)
+            codes = torch.erf((mean + log_deviation.exp() * noise) / 2**0.5)
+            latents = torch.cat([latents, codes])
+            variance = (2 * log_deviation).exp()
+            divergence = (mean.square() + variance - 1 - 2 * log_deviation).sum(1).mean() / 2
+        # Drawn latents and codes share a batch, so that they share its batch-norm statistics.
+        made = self.generator(latents)
+        fake = made[:drawn]
+        if settings.reconstruction > 0:
+            reconstruction = (made[drawn:] - real).abs().mean()
+        loss = settings.reconstruction * reconstruction + settings.kl * divergence
+        discriminator_loss = generator_loss = real.new_zeros(())
+        if adversarial:
+            discriminator_loss = self._discriminator_update(real, fake.detach())
+            self.discriminator.requires_grad_(False)
+            generator_loss = functional.softplus(-self._logits(real, fake)[1]).mean()
+            self.discriminator.requires_grad_(True)
         self.generator_optimizer.zero_grad(set_to_none=True)
-        (generator_loss + extra).backward()
+        (loss + generator_loss).backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
-        self.discriminator.requires_grad_(True)
 
         self.step += 1
         # The average forgets its random start early on.
-        decay = min(settings.ema, self.step / (self.step + 10))
-        _blend(self.average, self.generator, decay)
+        _blend(self.average, self.generator, min(settings.ema, self.step / (self.step + 10)))
         return GanProgress(
-            self.step, float(discriminator_loss), float(generator_loss), float(reconstruction)
+            self.step,
+            discriminator_loss.item(),
+            generator_loss.item(),
+            reconstruction.item(),
+            divergence.item(),
         )
+
+    def _logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        # Real and generated images are normalised in one batch: Table 4 ends in BN, which
+        # would otherwise hide the difference of their means from the last layer.
+        real_logit, fake_logit = self.discriminator(torch.cat([real, fake])).split(len(real))
+        return real_logit, fake_logit
+
+    def _discriminator_update(self, real: Tensor, fake: Tensor) -> Tensor:
+        real_logit, fake_logit = self._logits(real, fake)
+        loss = functional.softplus(-real_logit).mean() + functional.softplus(fake_logit).mean()
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.discriminator_optimizer.step()
+        return loss.detach()
 
     def run(
         self,
@@ -151,7 +173,7 @@ class GanTraining:
     ) -> nn.Module:
         """Train to the last step on ``images`` (n, c, h, w) uint8; checkpoints go to ``path``.
 
-        Returns the averaged generator, its batch norms set to the statistics of its own activations.
+        Returns the averaged generator, its batch norms set to the statistics of its activations.
         """
         self.resume(path)
         while self.step < self.settings.steps:
@@ -164,7 +186,7 @@ class GanTraining:
 
     def finished_generator(self) -> nn.Module:
         """The averaged generator in eval mode with freshly measured batch-norm statistics."""
-        generator = architecture(self.settings.architecture).generator()
+        generator: nn.Module = architecture(self.settings.architecture).generator()
         generator.load_state_dict(self.average.state_dict())
         norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
@@ -173,8 +195,13 @@ class GanTraining:
         draws = torch.Generator().manual_seed(self.settings.seed)
         with torch.no_grad():
             for _ in range(40):
-                generator(torch.rand(250, generator.latent_size, generator=draws) * 2 - 1)
+                generator(torch.rand(250, self.average.latent_size, generator=draws) * 2 - 1)
         return generator.eval().requires_grad_(False)
+
+
+def _adam(*modules: nn.Module) -> torch.optim.Adam:
+    # The learning rate is set before every step.
+    return torch.optim.Adam([p for m in modules for p in m.parameters()], betas=(0.5, 0.999))
 
 
 @torch.no_grad()
@@ -185,12 +212,3 @@ def _blend(average: nn.Module, current: nn.Module, decay: float) -> None:
             old.lerp_(new, 1 - decay)
         else:
             old.copy_(new)
-
-
-def sliced_wasserstein(codes: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-    """Squared sliced Wasserstein distance of two equal-sized sets (n, k), along axes and random directions."""
-    directions = torch.randn(codes.shape[1], 2 * codes.shape[1], generator=generator)
-    directions = torch.cat([torch.eye(codes.shape[1]), directions / directions.norm(dim=0)], dim=1)
-    ours = (codes @ directions).sort(dim=0).values
-    theirs = (target @ directions).sort(dim=0).values
-    return (ours - theirs).square().mean()

@@ -1,0 +1,74 @@
+"""The command line: finds the command, runs it, and says in one line what went wrong."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+EXAMPLES = """Clean pictures from damaged ones, without being told what the damage is.
+
+Try it:
+  mimicgan demo                                  damages shipped pictures, restores them blind
+  mimicgan corrupt sample damaged --kind dropped
+  mimicgan restore damaged restored              your own folder, pattern or .npy works as well
+
+`mimicgan COMMAND --help` tells more, with examples.
+"""
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0, 2 after a user's mistake, 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    remedy = "nothing was written"
+    try:
+        from mimicgan import __version__
+
+        if arguments[:1] == ["--version"]:
+            sys.stdout.write(f"mimicgan {__version__}\n")
+            return 0
+        # Imported here, so that Ctrl-C is answered in one line from early on.
+        from mimicgan.commands.registry import parse
+        from mimicgan.errors import UserError
+
+        command = parse(arguments, EXAMPLES)
+        remedy = command.after_interrupt
+        try:
+            command.run()
+        except (UserError, ValueError) as error:
+            return _fail(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # Only errors that the system gave: others are faults of this program.
+            if error.errno is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            return _fail(f"{where}{error.strerror}; check the path and the space on the disk")
+    except BrokenPipeError:
+        # The reader (say `head`) has had enough; the interpreter's own flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"mimicgan: interrupted; {remedy}\n")
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"mimicgan: error: {line}\n")
+    return MISTAKE
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""``mimicgan corrupt``: damage images, to try a restoration where the truth is known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.table import Table
+from torch import Tensor
+
+from mimicgan.commands.flags import INTEGER, OutputFlags
+from mimicgan.commands.sources import SAMPLE_SHAPE, images_of, inputs_of, is_sample
+from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.corruptions import corrupt as apply_corruption
+from mimicgan.errors import UserError
+from mimicgan.files import output_folder
+from mimicgan.image_files import write_like
+from mimicgan.pretrained import prior_shape
+
+UNSEEN_PREFIX = "unseen"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrupt(OutputFlags):
+    """Damage images; the results have the same names.
+
+    Examples:
+      mimicgan corrupt --list
+      mimicgan corrupt sample damaged --kind dropped
+      mimicgan corrupt 'photos/*.png' damaged --kind unseen:motion_blur:middle --seed 3
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")] = ""
+    """A folder of images, a pattern in quotes, a .npy, .npz or IDX file, or the word sample."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")] = ""
+    """A new folder for the damaged images."""
+    kind: str = ""
+    """Name of the damage; see --list."""
+    list: bool = False
+    """List the damages and do nothing else."""
+    seed: int = 0
+    """Seed of the damage's random parts."""
+    count: Annotated[int | None, INTEGER] = None
+    """Only the first so many images."""
+    prior: str = "fashion-mnist"
+    """The prior that will restore them: the images are made to fit its size."""
+    overwrite: bool = False
+    """Replace OUT if it exists."""
+
+    def run(self) -> None:
+        screen = self.screen()
+        if self.list or self.kind == "list":
+            kinds = listed_kinds()
+            screen.show(_table(kinds))
+            screen.result({"kinds": kinds})
+            return
+        if not (self.source and self.out and self.kind):
+            raise UserError("name IN, OUT and --kind; `mimicgan corrupt --list` shows the kinds")
+        shape = SAMPLE_SHAPE if is_sample(self.source) else prior_shape(self.prior)
+        with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
+            found = images_of(self.source, shape, self.count)
+            generator = torch.Generator().manual_seed(self.seed)
+            write_like(to, found, damaged(self.kind, found.images, generator))
+        for note in found.notes:
+            screen.say(note)
+        screen.say(f"{len(found.images)} images damaged ({self.kind}) in {Path(self.out)}")
+        screen.result(
+            {
+                "command": "corrupt",
+                "out": self.out,
+                "kind": self.kind,
+                "seed": self.seed,
+                "count": len(found.images),
+                "notes": found.notes,
+            }
+        )
+
+
+def damaged(kind: str, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (n, c, h, w) in [0, 1] under the damage called ``kind``. Raises UserError."""
+    prefix, _, rest = kind.partition(":")
+    try:
+        if prefix == UNSEEN_PREFIX:
+            # Another group's list: only loaded when asked for.
+            from mimicgan.experiments.unseen_corruptions import corrupt_unseen
+
+            name, _, strength = rest.partition(":")
+            return corrupt_unseen(name, strength or "middle", images, generator)
+        return apply_corruption(kind, images, generator)
+    except KeyError as error:
+        raise UserError(f"{error.args[0]}; `mimicgan corrupt --list` shows all") from error
+
+
+def listed_kinds() -> dict[str, str]:
+    """Every kind of damage, with a description."""
+    from mimicgan.experiments.unseen_corruptions import STRENGTHS, UNSEEN
+
+    kinds = {name: corruption.description for name, corruption in CORRUPTIONS.items()}
+    strengths = "|".join(STRENGTHS)
+    for name, unseen in UNSEEN.items():
+        kinds[f"{UNSEEN_PREFIX}:{name}:{strengths}"] = unseen.description
+    return kinds
+
+
+def _table(kinds: dict[str, str]) -> Table:
+    table = Table("kind", "what it does", box=None)
+    for name, description in kinds.items():
+        table.add_row(name, description)
+    return table

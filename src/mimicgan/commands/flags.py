@@ -1,0 +1,89 @@
+"""The flags that all commands share."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+import torch
+import tyro
+
+from mimicgan.commands.screen import Screen
+from mimicgan.errors import UserError
+from mimicgan.pretrained import load_prior
+from mimicgan.prior import Prior
+
+# What tyro would show as {None}|INT and so on.
+INTEGER = tyro.conf.arg(metavar="INT")
+PATH = tyro.conf.arg(metavar="PATH")
+
+
+class Command(Protocol):
+    """A parsed command."""
+
+    @property
+    def after_interrupt(self) -> str:
+        """What a user should know when the command was cut short."""
+
+    def run(self) -> None:
+        """Do it. Raises UserError or ValueError for a user's mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """How a command talks."""
+
+    quiet: bool = False
+    """Show nothing but results, warnings and errors."""
+    json: bool = False
+    """Print the result as one JSON object on standard output, everything else on standard error."""
+
+    @property
+    def after_interrupt(self) -> str:
+        return "nothing was written"
+
+    def screen(self) -> Screen:
+        return Screen(quiet=self.quiet, json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeFlags(OutputFlags):
+    """How a command talks, and what it computes on."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes the processor, on which these networks are small."""
+    threads: Annotated[int | None, INTEGER] = None
+    """Threads of the processor; as many as torch likes unless given."""
+
+    def prepare(self) -> torch.device:
+        """Set the number of threads; the device to use. Raises UserError."""
+        if self.threads is not None:
+            if self.threads < 1:
+                raise UserError(f"--threads {self.threads} makes no sense; give 1 or more")
+            torch.set_num_threads(self.threads)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("torch finds no GPU here; leave --device out, or install torch for it")
+        return torch.device("cuda" if self.device == "cuda" else "cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorFlags(ComputeFlags):
+    """Which prior a command takes."""
+
+    prior: str = "fashion-mnist"
+    """A shipped name, a folder made by `mimicgan train gan`, or your own generator: a .pt2
+    (torch.export) or TorchScript .pt file."""
+    latent_size: Annotated[int | None, INTEGER] = None
+    """Length of a latent, for your own generator alone."""
+    image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None
+    """Channels, height and width of its images, for your own generator alone."""
+    box: tuple[float, float] = (-1.0, 1.0)
+    """Range of its latents, for your own generator alone."""
+
+    def load(self, device: torch.device) -> Prior:
+        """The prior, its networks on ``device``. Raises UserError."""
+        prior = load_prior(
+            self.prior, latent_size=self.latent_size, image_shape=self.image_shape, box=self.box
+        )
+        for module in (prior.generator, prior.discriminator, prior.restorer):
+            if module is not None:
+                module.to(device)
+        return prior

@@ -1,0 +1,79 @@
+"""The report beside every restoration: what was done, with what, and how it went."""
+
+import json
+import math
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import mimicgan
+from mimicgan.image_files import ImageSet
+from mimicgan.restore import Restoration
+
+
+def report(result: Restoration, prior: str, source: str, found: ImageSet) -> dict[str, Any]:
+    """Everything that a user may want to know later, ready for JSON."""
+    return {
+        "inputs": {"source": source, "names": found.names},
+        "count": len(found.images),
+        "notes": found.notes,
+        "prior": prior,
+        "method": result.settings.method,
+        "seed": result.settings.seed,
+        "settings": asdict(result.settings),
+        "understood": result.understood,
+        "misfit": _finite(result.misfit),
+        "message": message(result),
+        "losses": last_losses(result),
+        "seconds": round(result.seconds, 3),
+        "generator_passes": result.generator_passes,
+        "versions": {
+            "mimicgan": mimicgan.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": {
+            "platform": platform.platform(),
+            "cpu_count": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+        },
+    }
+
+
+def message(result: Restoration) -> str:
+    """What the misfit says, in a sentence."""
+    if result.understood is None or result.misfit is None:
+        return "this method cannot tell whether it understood the damage"
+    limit = result.settings.match.misfit_limit
+    if result.understood:
+        return f"the learnt damage explains the observations (misfit {result.misfit:.2f})"
+    return (
+        f"misfit {result.misfit:.2f} where at most {limit:g} is usual; the images may be "
+        "damaged in different ways, or show what the prior does not know"
+    )
+
+
+def last_losses(result: Restoration) -> dict[str, dict[str, float | None]]:
+    """Last losses of each kind of update."""
+    kinds = {step.kind: step for step in result.history}
+    return {
+        kind: {"loss": _finite(step.loss), "mimicking": _finite(step.mimicking)}
+        for kind, step in kinds.items()
+    }
+
+
+def write_report(path: Path, facts: dict[str, Any]) -> None:
+    """Write ``facts`` as JSON for people."""
+    text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
+    # Names of files may hold bytes that are no text.
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,158 @@
+"""``mimicgan restore``: clean images from images that share one unknown damage."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
+from mimicgan.commands.report import report, write_report
+from mimicgan.commands.screen import Advance
+from mimicgan.commands.sources import images_of, inputs_of, written_names
+from mimicgan.errors import UserError
+from mimicgan.files import output_folder, written_whole
+from mimicgan.image_files import write_like
+from mimicgan.match import Damage
+from mimicgan.mimic import Step
+from mimicgan.overview import grid
+from mimicgan.prior import Prior
+from mimicgan.restore import Restoration, Settings, restore
+
+REPORT, OVERVIEW = "report.json", "overview.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore(PriorFlags):
+    """Restore images that were all damaged in the same unknown way (some 25 are enough).
+
+    OUT gets the restored images under the names of IN, report.json and overview.png; it appears
+    whole or not at all. Pictures are made to fit the prior's size; arrays must fit it.
+
+    Examples:
+      mimicgan restore damaged restored
+      mimicgan restore 'scans/*.png' restored --prior my-prior --seed 3
+      mimicgan restore damaged.npy restored --method mimicgan --mimic.iterations 30
+      mimicgan restore day1 restored1 --save-damage camera.safetensors
+      mimicgan restore day2 restored2 --damage camera.safetensors
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    """A folder of images, a pattern in quotes, a .npy, .npz or IDX file, or the word sample."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """A new folder for the restored images."""
+    count: Annotated[int | None, INTEGER] = None
+    """Only the first so many images."""
+    overwrite: bool = False
+    """Replace OUT (and the file of --save-damage) if it exists."""
+    save_damage: Annotated[Path | None, PATH] = None
+    """Write the learnt damage and its restorer to this file (method auto)."""
+    damage: Annotated[Path | None, PATH] = None
+    """Use the damage that --save-damage wrote, for new images (even one) of the same source."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
+
+    def run(self) -> None:
+        screen = self.screen()
+        device = self.prepare()
+        self._refuse_flags()
+        with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
+            prior = self.load(device)
+            found = images_of(self.source, prior.image_shape, self.count)
+            self._refuse_names(written_names(found))
+            for note in found.notes:
+                screen.say(note)
+            known = self._known_damage(prior)
+            total = None if known else expected_steps(self.settings, len(found.images))
+            with screen.progress(f"restoring {len(found.images)} images", total) as advance:
+                result = restore(
+                    found.images.to(device),
+                    prior,
+                    self.settings,
+                    damage=known,
+                    callback=shown(advance),
+                )
+            write_like(to, found, result.images)
+            rows = [
+                ("observed", found.images),
+                ("simulated", result.simulated),
+                ("restored", result.images),
+            ]
+            grid(rows).save(to / OVERVIEW)
+            facts = report(result, prior.name, self.source, found)
+            write_report(to / REPORT, facts)
+            self._save(result, to)
+        if result.understood is False:
+            screen.warn(f"the damage was not understood: {facts['message']}")
+        screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
+        short = {key: value for key, value in facts.items() if key != "inputs"}
+        screen.result({"command": "restore", "out": self.out, **short})
+
+    def _refuse_flags(self) -> None:
+        """Refuse now what could not be written after a long run."""
+        if self.settings.batch < 1:
+            raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
+        if self.damage is not None and self.settings.method != "auto":
+            raise UserError("--damage is for --method auto; leave one of the two out")
+        target = self.save_damage
+        if target is None:
+            return
+        if self.settings.method != "auto" or self.damage is not None:
+            raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
+        if target.is_dir() or (target.exists() and not self.overwrite):
+            raise UserError(f"{target} exists; choose another file or replace it with --overwrite")
+        if not self._inside_out(target):
+            # Fails now rather than after a long run.
+            with tempfile.TemporaryFile(dir=target.resolve().parent):
+                pass
+        if target.resolve() in [path.resolve() for path in inputs_of(self.source)]:
+            raise UserError(f"{target} is an input; choose another file for the damage")
+
+    def _refuse_names(self, names: set[str]) -> None:
+        taken = {REPORT, OVERVIEW}
+        if self.save_damage is not None and self._inside_out(self.save_damage):
+            taken.add(self.save_damage.name)
+        clash = sorted(taken & names)
+        if clash:
+            raise UserError(f"an input is called {clash[0]}, as a file of the result; rename it")
+
+    def _inside_out(self, path: Path) -> bool:
+        return path.resolve().parent == Path(self.out).resolve()
+
+    def _known_damage(self, prior: Prior) -> Damage | None:
+        if self.damage is None:
+            return None
+        if not self.damage.is_file():
+            raise UserError(f"{self.damage} does not exist; make it with --save-damage")
+        return Damage.load(self.damage, prior)
+
+    def _save(self, result: Restoration, to: Path) -> None:
+        if self.save_damage is None or result.damage is None:
+            return
+        if self._inside_out(self.save_damage):
+            result.damage.save(to / self.save_damage.name)
+            return
+        with written_whole(self.save_damage) as partial:
+            result.damage.save(partial)
+
+
+def expected_steps(settings: Settings, count: int) -> int | None:
+    """Updates that Algorithm 1 or PGD will report; None for methods that do not tell before."""
+    if settings.method not in ("mimicgan", "pgd"):
+        return None
+    own = settings.mimic if settings.method == "mimicgan" else settings.pgd
+    fitted = own.surrogate_steps if own.surrogate != "identity" else 0
+    return -(-count // settings.batch) * own.iterations * (fitted + own.latent_steps)
+
+
+def shown(advance: Advance) -> Callable[[Step], None]:
+    """A callback of the solver that moves a progress bar."""
+    seen = 0
+
+    def see(step: Step) -> None:
+        nonlocal seen
+        seen += 1
+        advance(seen, f"{step.kind} {step.loss:.4f}")
+
+    return see

@@ -1,0 +1,66 @@
+"""What a command shows: progress and notes on standard error, results on standard output."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[[int, str], None]
+"""(done so far, what to say beside the bar)"""
+
+
+class Screen:
+    """A terminal, or whatever takes its place."""
+
+    def __init__(self, *, quiet: bool, json: bool) -> None:
+        self.quiet, self.json = quiet, json
+        self._errors = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """A note, which --quiet hides."""
+        if not self.quiet:
+            self._write(text)
+
+    def warn(self, text: str) -> None:
+        """A line that is always shown."""
+        self._write(text)
+
+    def show(self, result: RenderableType) -> None:
+        """A result for people; not shown with --json."""
+        if not self.json:
+            Console(highlight=False).print(result)
+
+    def result(self, values: dict[str, Any]) -> None:
+        """A result for programs, shown only with --json."""
+        if self.json:
+            sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+
+    @contextmanager
+    def progress(self, label: str, total: int | None) -> Iterator[Advance]:
+        """A bar with the time left (a moving one without ``total``); yields its ``Advance``."""
+        # Text is never markup here: file names and numbers may hold brackets.
+        columns = (
+            TextColumn("{task.fields[label]}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}") if total else TextColumn(""),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        shown = not self.quiet and self._errors.is_terminal
+        with Progress(
+            *columns, console=self._errors, transient=True, disable=not shown, refresh_per_second=4
+        ) as bar:
+            task = bar.add_task("", total=total, label=label, note="")
+
+            def advance(done: int, note: str = "") -> None:
+                bar.update(task, completed=done, note=note)
+
+            yield advance
+
+    def _write(self, text: str) -> None:
+        self._errors.print(text, markup=False, soft_wrap=True)

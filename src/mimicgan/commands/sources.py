@@ -1,0 +1,44 @@
+"""Images for a command: files, or the sample that travels in the package."""
+
+from pathlib import Path
+
+from mimicgan.data import fashion_mnist
+from mimicgan.errors import UserError
+from mimicgan.image_files import ImageSet, read_images, source_files
+
+SAMPLE = "sample"
+SAMPLE_SHAPE = (1, 28, 28)
+
+
+def is_sample(source: str) -> bool:
+    """Whether the word means the shipped images; a file or folder of that name goes first."""
+    return source == SAMPLE and not Path(source).exists()
+
+
+def images_of(source: str, shape: tuple[int, int, int], count: int | None = None) -> ImageSet:
+    """The first ``count`` (all unless given) images of ``source`` for a prior of ``shape``."""
+    if is_sample(source):
+        images = fashion_mnist.sample().images.float() / 255
+        if shape != SAMPLE_SHAPE:
+            raise UserError(f"the shipped images are 28x28 and grey, not {shape}; give a folder")
+        found = ImageSet([f"sample-{i:03d}.png" for i in range(len(images))], images, [])
+    else:
+        found = read_images(source, shape)
+    if count is None or count >= len(found.images):
+        return found
+    if count < 1:
+        raise UserError(f"--count {count} leaves no image; give 1 or more")
+    notes = [*found.notes, f"only the first {count} of {len(found.images)} images taken"]
+    return ImageSet(found.names[:count], found.images[:count].clone(), notes, found.array)
+
+
+def inputs_of(source: str) -> list[Path]:
+    """Files and folders that are read, for ``output_folder`` to keep off."""
+    if is_sample(source):
+        return []
+    return [Path(source)] if Path(source).exists() else source_files(source)
+
+
+def written_names(found: ImageSet) -> set[str]:
+    """Names of the files that ``write_like`` makes."""
+    return set(found.names) if found.array is None else {found.array.name}

@@ -1,0 +1,130 @@
+"""``mimicgan train gan``: a prior from a folder of clean images."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from torch import Tensor
+
+from mimicgan.commands.flags import PATH, ComputeFlags
+from mimicgan.commands.screen import Advance
+from mimicgan.data import fashion_mnist
+from mimicgan.data.folder import folder_images
+from mimicgan.errors import UserError
+from mimicgan.files import written_whole
+from mimicgan.images import to_user
+from mimicgan.models import ARCHITECTURES, architecture
+from mimicgan.overview import grid
+from mimicgan.pretrained import Card, save_prior
+from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
+
+FASHION = "fashion-mnist"
+ROWS, COLUMNS = 4, 10
+GO_ON = "run the same again, and it goes on from the last checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainGan(ComputeFlags):
+    """Train a GAN on clean images; the result is a prior for `mimicgan restore --prior`.
+
+    OUT gets a checkpoint (a run that was cut short goes on from it when started again), a grid of
+    samples after every epoch, and at the end prior.safetensors and prior.json.
+
+    Examples:
+      mimicgan train gan --data fashion-mnist --out runs/gan
+      mimicgan train gan --data my-photos --out runs/mine --steps 20000
+    """
+
+    data: str = FASHION
+    """fashion-mnist, or a folder of clean images (one in ten is kept for validation)."""
+    data_dir: Annotated[Path | None, PATH] = None
+    """Where Fashion-MNIST is, if not in one of its usual places."""
+    out: Path = Path("runs/gan")
+    """Folder for checkpoint, samples and the finished prior."""
+    name: str = ""
+    """Name on the card; the data's unless given."""
+    licence: str = ""
+    """Terms on the card; those of Fashion-MNIST for it."""
+    settings: Annotated[GanSettings, tyro.conf.arg(name="")] = field(default_factory=GanSettings)
+
+    @property
+    def after_interrupt(self) -> str:
+        return GO_ON
+
+    def run(self) -> None:
+        screen, device = self.screen(), self.prepare()
+        if device.type != "cpu":
+            raise UserError("training runs on the processor only; leave --device out")
+        settings = self.settings
+        if settings.architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise UserError(f"no architecture {settings.architecture!r}; there are: {known}")
+        images = self._images()
+        if not 2 <= settings.batch <= len(images):
+            raise UserError(
+                f"--batch {settings.batch} does not go with {len(images)} images; "
+                "give 2 or more, and at most as many as there are images"
+            )
+        training = GanTraining(settings)
+        epoch = len(images) // settings.batch
+        with screen.progress("training the GAN", settings.steps) as advance:
+            generator = training.run(
+                images,
+                self.out / "checkpoint.pt",
+                callback=self._observer(training, epoch, advance),
+            )
+        self._sample(training, "final")
+        discriminator = training.discriminator.eval()
+        save_prior(self.out, self._card(len(images)), generator, discriminator)
+        screen.say(f"prior in {self.out}; use it with --prior {shlex.quote(str(self.out))}")
+        screen.result({"command": "train gan", "prior": str(self.out), "steps": settings.steps})
+
+    def _images(self) -> Tensor:
+        """Training images (n, c, h, w) uint8."""
+        if self.data == FASHION:
+            return fashion_mnist.load("train", self.data_dir).images
+        shape = architecture(self.settings.architecture).generator().image_shape
+        return folder_images(self.data, shape, "train")
+
+    def _observer(
+        self, training: GanTraining, epoch: int, advance: Advance
+    ) -> Callable[[GanProgress], None]:
+        def see(progress: GanProgress) -> None:
+            advance(
+                progress.step,
+                f"D {progress.discriminator_loss:.3f} G {progress.generator_loss:.3f} "
+                f"rec {progress.reconstruction_loss:.4f} kl {progress.divergence:.1f}",
+            )
+            if progress.step % epoch == 0:
+                self._sample(training, f"step-{progress.step:06d}")
+
+        return see
+
+    @torch.no_grad()
+    def _sample(self, training: GanTraining, name: str) -> None:
+        """A grid of what the averaged generator makes of the same latents every time."""
+        average = training.average.eval()
+        draws = torch.Generator().manual_seed(0)
+        latents = torch.rand(ROWS * COLUMNS, average.latent_size, generator=draws) * 2 - 1
+        rows = [("", part) for part in torch.split(to_user(average(latents)), COLUMNS)]
+        with written_whole(self.out / "samples" / f"{name}.png") as partial:
+            grid(rows, columns=COLUMNS).save(partial, "PNG")
+
+    def _card(self, count: int) -> Card:
+        fashion = self.data == FASHION
+        return Card(
+            name=self.name or (FASHION if fashion else Path(self.data).name or "custom"),
+            architecture=self.settings.architecture,
+            data=f"Fashion-MNIST (Zalando SE), the first {count} training images"
+            if fashion
+            else f"{count} images of {Path(self.data).name}",
+            licence=self.licence or ("MIT" if fashion else "not stated"),
+            command=shlex.join(["mimicgan", *sys.argv[1:]]),
+            seed=self.settings.seed,
+            settings=asdict(self.settings),
+        )

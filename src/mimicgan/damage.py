@@ -1,0 +1,258 @@
+"""A surrogate that composes what cameras, scanners, sensors and transmission do to pictures.
+
+Geometry, resampling, blur, colour and tone, fixed gain and offset, noise, replaced pixels: each part is
+the identity at the start and has few parameters, so that some 25 observations can pin it down.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+KNOTS = 17
+POOLS = (2, 4, 7)
+BLOCK = 4
+
+
+class ComposedDamage(nn.Module):
+    """Images (n, c, h, w) in [-1, 1] -> damaged images of the same shape and range.
+
+    Random parts (noise, replaced pixels) draw from ``self.generator`` when it is set, else from torch's.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], kernel: int = 25) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.shape, self.size = shape, min(kernel, 2 * (min(height, width) // 2) - 1)
+        self.generator: torch.Generator | None = None
+        zeros = torch.zeros
+        self.affine = nn.Parameter(zeros(2, 3))
+        self.field = nn.Parameter(zeros(1, 2, 7, 7))
+        self.jitter = nn.Parameter(torch.tensor(0.0))
+        self.pooling = nn.Parameter(zeros(len(POOLS)))
+        self.sharpness = nn.Parameter(torch.tensor([4.5, 0.0, 4.5]))
+        self.kernel = nn.Parameter(zeros(self.size, self.size))
+        self.colour = nn.Parameter(torch.eye(channels))
+        self.level = nn.Parameter(torch.tensor(0.0))
+        self.curve = nn.Parameter(torch.linspace(-1, 1, KNOTS))
+        self.gain = nn.Parameter(zeros(shape))
+        self.offset = nn.Parameter(zeros(shape))
+        self.noise = nn.Parameter(zeros(3))
+        self.chance = nn.Parameter(torch.full((5,), -6.0))
+        self.value = nn.Parameter(torch.tensor([-1.0, 1.0, -1.0, -1.0, -1.0]))
+        self.spread = nn.Parameter(zeros(5))
+        self.square = nn.Parameter(torch.tensor(math.log(height / 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._resampled(self._warped(x))
+        x = self._toned(self._blurred(x))
+        x = x * (1 + self.gain) + self.offset
+        x = self._replaced(self._noisy(x))
+        # Saturation, with a small gradient left where it bites.
+        return x.clamp(-1, 1) + 0.01 * (x - x.detach())
+
+    def _warped(self, x: Tensor) -> Tensor:
+        if not (_live(self.affine) or _live(self.field) or _live(self.jitter)):
+            return x
+        n, _, height, width = x.shape
+        identity = torch.eye(2, 3) + self.affine
+        grid = functional.affine_grid(identity.expand(n, 2, 3), list(x.shape), align_corners=False)
+        bent = functional.interpolate(
+            self.field, (height, width), mode="bicubic", align_corners=True
+        )
+        grid = grid + bent.permute(0, 2, 3, 1)
+        if _live(self.jitter):
+            rows = self._normal((n, height, 1)) * self.jitter
+            grid = torch.stack([grid[..., 0] + rows, grid[..., 1]], dim=3)
+        return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+    def _resampled(self, x: Tensor) -> Tensor:
+        if not _live(self.pooling):
+            return x
+        out = x
+        for share, size in zip(self.pooling, POOLS, strict=True):
+            coarse = functional.interpolate(
+                functional.avg_pool2d(x, size, ceil_mode=True, count_include_pad=False),
+                scale_factor=size,
+                mode="nearest",
+            )[..., : x.shape[2], : x.shape[3]]
+            out = out + share * (coarse - x)
+        return out
+
+    def blur_kernel(self) -> Tensor:
+        """The learnt kernel (size, size), not negative, sum one."""
+        r = torch.arange(self.size) - self.size // 2
+        rows, columns = torch.meshgrid(r.float(), r.float(), indexing="ij")
+        a, b, c = self.sharpness
+        logits = -0.5 * ((a * rows + b * columns) ** 2 + (c * columns) ** 2) + self.kernel
+        return logits.flatten().softmax(0).view(self.size, self.size)
+
+    def _blurred(self, x: Tensor) -> Tensor:
+        pad = self.size // 2
+        padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect")
+        size = list(padded.shape[2:])
+        spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(self.blur_kernel().flip(0, 1), s=size)
+        full = torch.fft.irfft2(spectrum, s=size)
+        return full[..., 2 * pad :, 2 * pad :]
+
+    def _toned(self, x: Tensor) -> Tensor:
+        if len(self.colour) > 1:
+            x = torch.einsum("dc,nchw->ndhw", self.colour, x)
+        if _live(self.level):
+            middle = x.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
+            x = x - self.level * (middle + 1)
+        place = (x.clamp(-1, 1) + 1) * ((KNOTS - 1) / 2)
+        low = place.detach().long().clamp(max=KNOTS - 2)
+        start = self.curve[low]
+        return start + (place - low) * (self.curve[low + 1] - start)
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        if not _live(self.noise):
+            return x
+        white, coarse, photon = self.noise
+        n, c, height, width = x.shape
+        grain = self._normal((n, c, (height + 1) // 2, (width + 1) // 2))
+        grain = functional.interpolate(grain, scale_factor=2, mode="bilinear")[
+            ..., :height, :width
+        ]
+        strength = white + photon * ((x + 1).clamp(1e-4, 2) / 2).sqrt()
+        return x + strength * self._normal(x.shape) + coarse * grain
+
+    def _replaced(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        chance = self.chance.sigmoid()
+        high, broad = height // BLOCK + 2, width // BLOCK + 2
+        shapes = ((n, 1, height, width),) * 2 + ((n, 1, high, broad), (n, 1, height, 1), (n, 1, 1, 1))
+        for k, shape in enumerate(shapes):
+            if chance[k].item() < 0.01:
+                continue
+            mask = self._bernoulli(self.chance[k], shape)
+            if k == 2:
+                top, left = (self._uniform((2,)) * BLOCK).long().tolist()
+                mask = functional.interpolate(mask, scale_factor=BLOCK, mode="nearest")
+                mask = mask[..., top : top + height, left : left + width]
+            if k == 4:
+                mask = mask * self._square(n, height, width)
+            value = self.value[k] + self.spread[k] * self._normal(x.shape)
+            x = x + mask * (value - x)
+        return x
+
+    def _square(self, n: int, height: int, width: int) -> Tensor:
+        half = self.square.exp() / 2
+        centre = self._uniform((2, n, 1, 1, 1))
+        rows = (torch.arange(height).view(-1, 1) - centre[0] * height).abs()
+        columns = (torch.arange(width).view(1, -1) - centre[1] * width).abs()
+        return ((half - torch.maximum(rows, columns)) / 0.5).sigmoid()
+
+    def _bernoulli(self, logit: Tensor, shape: tuple[int, ...]) -> Tensor:
+        u = self._uniform(shape).clamp(1e-6, 1 - 1e-6)
+        soft = ((logit + u.logit()) / 0.3).sigmoid()
+        return (soft > 0.5).float() + soft - soft.detach()
+
+    def _uniform(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=self.generator)
+
+    def _normal(self, shape: tuple[int, ...] | torch.Size) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def complexity(self) -> Tensor:
+        """How far from the identity: a sum of absolute deviations, each part on its own scale."""
+        curve = self.curve - torch.linspace(-1, 1, KNOTS)
+        parts = [
+            10 * self.affine.abs().mean(),
+            10 * self.field.abs().mean(),
+            self.jitter.abs(),
+            self.pooling.abs().sum(),
+            curve.abs().mean(),
+            self.level.abs(),
+            2 * self.gain.abs().mean(),
+            2 * self.offset.abs().mean(),
+            self.noise.abs().sum(),
+            self.chance.sigmoid().sum(),
+            0.1 * self.kernel.abs().mean(),
+        ]
+        return torch.stack(parts).sum()
+
+
+def _live(parameter: Tensor) -> bool:
+    return parameter.requires_grad or bool((parameter != 0).any())
+
+
+@torch.no_grad()
+def random_damage(shape: tuple[int, int, int], generator: torch.Generator) -> ComposedDamage:
+    """A damage drawn at random: a few parts, each with a strength from slight to heavy."""
+    damage = ComposedDamage(shape).requires_grad_(False)
+    damage.generator = generator
+
+    def uniform(low: float, high: float) -> float:
+        return float(torch.rand((), generator=generator)) * (high - low) + low
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator)
+
+    def geometry() -> None:
+        if uniform(0, 1) < 0.5:
+            damage.affine.copy_(normal(2, 3) * uniform(0, 0.15))
+        if uniform(0, 1) < 0.4:
+            damage.field.copy_(normal(1, 2, 7, 7) * uniform(0, 0.12))
+        if uniform(0, 1) < 0.3:
+            damage.jitter.fill_(uniform(0.02, 0.3))
+
+    def resampling() -> None:
+        damage.pooling[int(uniform(0, len(POOLS)))] = uniform(0.5, 1)
+
+    def blur() -> None:
+        first, second = (1 / math.exp(uniform(-0.7, 1.8)) for _ in range(2))
+        turn = uniform(-1, 1) * min(first, second)
+        damage.sharpness.copy_(torch.tensor([first, turn, second]))
+        damage.kernel.copy_(normal(damage.size, damage.size) * uniform(0, 1))
+
+    def tone() -> None:
+        line = torch.linspace(0, 1, KNOTS)
+        kind = uniform(0, 1)
+        if kind < 0.3:
+            out = line ** math.exp(uniform(-2, 2))
+        elif kind < 0.6:
+            out = ((line - uniform(0, 1)) * math.exp(uniform(0, 4)) + 0.5).clamp(0, 1)
+        else:
+            out = (normal(KNOTS).cumsum(0) * uniform(0, 0.15) + line).clamp(0, 1)
+        low, high = uniform(0, 0.5), uniform(0.5, 1)
+        if uniform(0, 1) < 0.4:
+            low, high = high, low
+        if uniform(0, 1) < 0.6:
+            low, high = round(low), round(high)
+        damage.curve.copy_((low + (high - low) * out) * 2 - 1)
+        if uniform(0, 1) < 0.3:
+            damage.level.fill_(uniform(0, 1))
+
+    def fixed_pattern() -> None:
+        for part, scale in ((damage.gain, 0.7), (damage.offset, 0.7)):
+            cells = int(uniform(2, 9))
+            kind = uniform(0, 1)
+            if kind < 0.4:
+                smooth = normal(1, shape[0], cells, cells) * uniform(0, scale)
+                part.copy_(functional.interpolate(smooth, shape[1:], mode="bicubic")[0])
+            elif kind < 0.6:
+                part.copy_(normal(*shape) * uniform(0, scale))
+            elif kind < 0.8:
+                holes = torch.rand(shape, generator=generator) < uniform(0, 0.5)
+                part.copy_(torch.where(holes, normal(*shape), 0.0))
+
+    def noise() -> None:
+        damage.noise[int(uniform(0, 3))] = math.exp(uniform(-3, 0.3))
+
+    def replacement() -> None:
+        k = int(uniform(0, 5))
+        for each in (k, (k + 1) % 2) if k < 2 and uniform(0, 1) < 0.5 else (k,):
+            share = uniform(0.03, 0.85) if each < 4 else 0.99
+            damage.chance[each] = math.log(share / (1 - share))
+            damage.value[each] = (-1.0, 0.0, 1.0, uniform(-1, 1))[int(uniform(0, 4))]
+            damage.spread[each] = uniform(0, 0.7) if uniform(0, 1) < 0.3 else 0.0
+        damage.square.fill_(math.log(uniform(0.2, 0.7) * shape[1]))
+
+    parts = (geometry, resampling, blur, tone, fixed_pattern, noise, replacement)
+    order = torch.randperm(len(parts), generator=generator).tolist()
+    for index in order[: (1, 1, 1, 2, 2, 3)[int(uniform(0, 6))]]:
+        parts[index]()
+    return damage.eval()

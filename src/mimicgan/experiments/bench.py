@@ -1,0 +1,71 @@
+"""What an experiment measures with: a prior, a classifier, and labelled images."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mimicgan.data import fashion_mnist
+from mimicgan.experiments.options import ExperimentOptions
+from mimicgan.prior import Prior
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Networks and data of an experiment."""
+
+    prior: Prior
+    classifier: nn.Module
+    """Images (n, c, h, w) in [-1, 1] -> logits (n, classes)."""
+    images: Tensor
+    """(n, c, h, w) uint8, the images that are damaged and restored."""
+    labels: Tensor
+    """(n,) int64."""
+    train: Callable[[], Tensor]
+    """Training images (n, c, h, w) uint8, for the supervised upper bound alone."""
+    runs: Path
+    """Where that bound keeps its networks."""
+
+    def drawn(self, seed: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Images in [0, 1] and labels, ``start`` to ``stop`` in the random order of ``seed``."""
+        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))
+        index = order[start:stop]
+        return self.images[index].float() / 255, self.labels[index]
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Digest of each network that there is."""
+        parts = {
+            "generator": self.prior.generator,
+            "discriminator": self.prior.discriminator,
+            "restorer": self.prior.restorer,
+            "classifier": self.classifier,
+        }
+        return {name: _digest(part) for name, part in parts.items() if part is not None}
+
+
+def load_bench(options: ExperimentOptions) -> Bench:
+    """The shipped Fashion-MNIST prior and classifier with the images of ``options.split``."""
+    from mimicgan.pretrained import load_classifier, load_prior
+
+    data = fashion_mnist.load(options.split, options.data_dir)
+    return Bench(
+        prior=load_prior("fashion-mnist"),
+        classifier=load_classifier("fashion-mnist"),
+        images=data.images,
+        labels=data.labels,
+        train=lambda: fashion_mnist.load("train", options.data_dir).images,
+        runs=options.runs,
+    )
+
+
+def _digest(network: nn.Module) -> str:
+    sha = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()[:12]

@@ -1,0 +1,141 @@
+"""The methods that an experiment compares, by name."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.cases import Sample
+from mimicgan.experiments.known_operators import KnownDamage
+from mimicgan.experiments.supervised import SUPERVISED, supervised_restorer
+from mimicgan.images import to_internal, to_user
+from mimicgan.match import MatchSettings
+from mimicgan.mimic import mimic
+from mimicgan.presets import MIMICGAN, PGD
+from mimicgan.restore import Method as Restoring
+from mimicgan.restore import Settings, restore
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of a portion of images."""
+
+    images: Tensor
+    """(n, c, h, w) in [0, 1]."""
+    seconds: float = 0.0
+    generator_passes: int = 0
+    misfit: float | None = None
+    understood: bool | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a table, and what its outcome depends on."""
+
+    run: Callable[[Sample, Bench], Outcome]
+    weights: tuple[str, ...] = ()
+    """Networks it uses, beside the classifier that measures."""
+    code: tuple[str, ...] = ()
+    """Modules whose code decides its outcome."""
+    settings: Callable[[], dict[str, Any]] = dict
+    of_clean: bool = False
+    """It sees the clean images alone: one outcome for all damages."""
+    shared_training: bool = False
+    """Portions of a case share a training, so that one process should do them all."""
+
+
+def observed(sample: Sample, _bench: Bench) -> Outcome:
+    """Nothing is done."""
+    return Outcome(sample.observed)
+
+
+def _restored(method: Restoring) -> Callable[[Sample, Bench], Outcome]:
+    def run(sample: Sample, bench: Bench) -> Outcome:
+        return _by_restore(method, sample.observed, sample.seed, bench)
+
+    return run
+
+
+def clean_inversion(sample: Sample, bench: Bench) -> Outcome:
+    """Upper bound: PGD on the clean images, the nearest that the prior can come."""
+    return _by_restore("pgd", sample.truth, sample.seed, bench)
+
+
+def known_corruption(sample: Sample, bench: Bench) -> Outcome:
+    """Upper bound: Algorithm 1 with the true damage as a fixed surrogate.
+
+    Dropped pixels are those that were drawn for these images. A binary damage is exact forward and
+    a sigmoid backward (straight-through), because a threshold has no gradient.
+    """
+    damage = sample.case.relaxed or sample.case.damage
+    started = time.perf_counter()
+    with torch.inference_mode(False), torch.enable_grad(), bench.prior.counted() as passes:
+        z, _ = mimic(
+            to_internal(sample.observed),
+            bench.prior,
+            PGD,
+            torch.Generator().manual_seed(sample.seed),
+            surrogate=KnownDamage(damage, sample.draw),
+        )
+        with torch.no_grad():
+            images = to_user(bench.prior.generator(z))
+    return Outcome(images, time.perf_counter() - started, passes.images)
+
+
+def supervised(sample: Sample, bench: Bench) -> Outcome:
+    """Upper bound: a restorer trained on real training images under the true damage.
+
+    Its seconds are those of the forward pass; the training is not counted.
+    """
+    network = supervised_restorer(sample, bench)
+    started = time.perf_counter()
+    with torch.no_grad():
+        images = to_user(network(to_internal(sample.observed)))
+    return Outcome(images, time.perf_counter() - started)
+
+
+def _by_restore(method: Restoring, images: Tensor, seed: int, bench: Bench) -> Outcome:
+    settings = Settings(method, seed, batch=len(images), mimic=MIMICGAN, pgd=PGD)
+    result = restore(images, bench.prior, settings)
+    return Outcome(
+        result.images, result.seconds, result.generator_passes, result.misfit, result.understood
+    )
+
+
+GAN = ("generator", "discriminator")
+ALGORITHM_1 = ("mimicgan.mimic",)
+
+METHODS: dict[str, Method] = {
+    "observed": Method(observed),
+    "pgd": Method(_restored("pgd"), GAN, ALGORITHM_1, lambda: asdict(PGD)),
+    "mimicgan": Method(_restored("mimicgan"), GAN, ALGORITHM_1, lambda: asdict(MIMICGAN)),
+    "default": Method(
+        _restored("auto"),
+        (*GAN, "restorer"),
+        ("mimicgan.match",),
+        lambda: asdict(MatchSettings()),
+    ),
+    "universal": Method(
+        _restored("universal"), ("restorer",), ("mimicgan.match", "mimicgan.models.restorer")
+    ),
+    "known-corruption": Method(
+        known_corruption,
+        GAN,
+        (*ALGORITHM_1, "mimicgan.experiments.known_operators"),
+        lambda: asdict(PGD),
+    ),
+    "clean-inversion": Method(
+        clean_inversion, GAN, ALGORITHM_1, lambda: asdict(PGD), of_clean=True
+    ),
+    "supervised": Method(
+        supervised,
+        ("restorer",),
+        ("mimicgan.training.restorer", "mimicgan.models.restorer"),
+        lambda: asdict(SUPERVISED),
+        shared_training=True,
+    ),
+}

@@ -1,0 +1,157 @@
+"""The result file of an experiment: rows pooled over seeds, and how they came about."""
+
+import json
+import os
+import platform
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import mimicgan
+from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.methods import METHODS
+from mimicgan.experiments.options import ExperimentOptions
+from mimicgan.experiments.units import Measurement, Unit
+from mimicgan.files import written_whole
+from mimicgan.metrics import wilson
+
+Row = dict[str, Any]
+PLACES = {"out", "runs", "data_dir", "shard", "threads", "trust_old_code"}
+"""Options that say where and how the work was done, not what was done."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A unit with its outcome."""
+
+    unit: Unit
+    outcome: Measurement
+
+
+def rows_of(measured: list[Measured]) -> list[Row]:
+    """One row a task, variant and method, in the order of their first units; the seeds pooled."""
+    groups: dict[tuple[str, str, str], list[Measured]] = defaultdict(list)
+    for item in sorted(measured, key=lambda item: (item.unit.seed, item.unit.start)):
+        groups[item.unit.case.task, item.unit.case.variant, item.unit.method].append(item)
+    order = dict.fromkeys((m.unit.case.task, m.unit.case.variant, m.unit.method) for m in measured)
+    return [_row(key, groups[key]) for key in order]
+
+
+def _row(key: tuple[str, str, str], items: list[Measured]) -> Row:
+    task, variant, method = key
+    outcomes = [item.outcome for item in items]
+    total = sum(o.images for o in outcomes)
+    correct = sum(o.correct for o in outcomes)
+    interval = wilson(correct, total)
+    by_seed: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for item in items:
+        by_seed[str(item.unit.seed)][0] += item.outcome.correct
+        by_seed[str(item.unit.seed)][1] += item.outcome.images
+    row: Row = {
+        "task": task,
+        "variant": variant,
+        "method": method,
+        **items[0].unit.case.extra,
+        "n_images": total,
+        "accuracy": round(interval.value, 6),
+        "accuracy_ci95": [round(interval.low, 6), round(interval.high, 6)],
+        "accuracy_by_seed": {seed: round(c / n, 6) for seed, (c, n) in by_seed.items()},
+        "psnr": round(sum(o.psnr_sum for o in outcomes) / total, 4),
+        "ssim": round(sum(o.ssim_sum for o in outcomes) / total, 5),
+        "seconds_per_image": round(sum(o.seconds for o in outcomes) / total, 6),
+        "generator_passes_per_image": round(sum(o.generator_passes for o in outcomes) / total, 3),
+        "batches": len(items),
+    }
+    misfits = [o.misfit for o in outcomes if o.misfit is not None]
+    if misfits:
+        row["misfit"] = round(sum(misfits) / len(misfits), 4)
+        row["misfit_max"] = round(max(misfits), 4)
+    judged = [o.understood for o in outcomes if o.understood is not None]
+    if judged:
+        row["understood"] = round(sum(judged) / len(judged), 4)
+    return row
+
+
+def write_record(
+    path: Path,
+    experiment: str,
+    rows: list[Row],
+    options: ExperimentOptions,
+    bench: Bench,
+    units_missing: int = 0,
+) -> None:
+    """Write results/<experiment>.json whole; what does not apply is left out."""
+    used = list(dict.fromkeys(row["method"] for row in rows))
+    chosen = {k: v for k, v in asdict(options).items() if k not in PLACES | {"seeds", "partial"}}
+    record: dict[str, Any] = {
+        "experiment": experiment,
+        "settings": {
+            **{key: value for key, value in chosen.items() if value is not None},
+            "methods": {name: METHODS[name].settings() for name in used},
+            "weights": bench.weights,
+            "note": "the images of the seeds are drawn independently and may overlap; "
+            "the interval is Wilson's on the pooled count",
+        },
+        "seeds": list(options.seeds),
+        "versions": {
+            "mimicgan": mimicgan.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command(experiment, options),
+        "rows": rows,
+    }
+    if units_missing:
+        record["units_missing"] = units_missing
+    with written_whole(path) as partial:
+        text = json.dumps(record, indent=1, allow_nan=False, default=str)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A result file."""
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def command(experiment: str, options: ExperimentOptions) -> str:
+    """The command that repeats the experiment: options unlike the default, without places."""
+    words = ["mimicgan", "reproduce", experiment]
+    default = asdict(ExperimentOptions())
+    for name, value in asdict(options).items():
+        if name in PLACES or value == default[name]:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, *map(str, _listed(value))]
+    return " ".join(words)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def machine() -> dict[str, Any]:
+    """What speeds depend on; no host name and no paths."""
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

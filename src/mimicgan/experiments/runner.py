@@ -1,0 +1,145 @@
+"""Runs an experiment: what is missing is measured, what is there is pooled and written."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimicgan.errors import UserError
+from mimicgan.experiments import units
+from mimicgan.experiments.bench import Bench, load_bench
+from mimicgan.experiments.cases import Case
+from mimicgan.experiments.methods import METHODS
+from mimicgan.experiments.options import Callback, ExperimentOptions, Progress
+from mimicgan.experiments.record import Measured, rows_of, write_record
+from mimicgan.experiments.units import Unit
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table of the paper, or of this project: damages and methods."""
+
+    name: str
+    cases: tuple[Case, ...]
+
+
+def run(
+    experiment: Experiment,
+    options: ExperimentOptions,
+    callback: Callback | None = None,
+    bench: Bench | None = None,
+) -> Path | None:
+    """Do this share of the work, then write the result and return its path.
+
+    None when other shares are not finished yet and ``options.partial`` is not set. Raises UserError
+    for a method or a task that there is not.
+    """
+    cases = chosen(experiment, options)
+    with _threads(options.threads):
+        bench = bench or load_bench(options)
+        folder = options.runs / experiment.name
+        wanted = units.units_of(cases, options)
+        paths = {unit_id(u): folder / f"{units.key_of(u, bench, options)}.json" for u in wanted}
+
+        def load(unit: Unit) -> units.Measurement | None:
+            path = paths[unit_id(unit)]
+            return units.load(path, unit, trust_old_code=options.trust_old_code)
+
+        mine = share_of(wanted, [paths[unit_id(u)] for u in wanted], options)
+        missing = [unit for unit in mine if load(unit) is None]
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for index, unit in enumerate(missing):
+            started = time.perf_counter()
+            units.save(paths[unit_id(unit)], units.measure(unit, bench), unit)
+            seconds[unit.method].append(time.perf_counter() - started)
+            if callback is not None:
+                done = len(mine) - len(missing) + index + 1
+                left = _seconds_left(missing[index + 1 :], seconds)
+                callback(Progress(done, len(mine), unit.label, left))
+        measured = [Measured(unit, found) for unit in wanted if (found := load(unit)) is not None]
+        if not measured or (len(measured) < len(wanted) and not options.partial):
+            return None
+        # A choice of settings on validation images must never pass for the result.
+        name = experiment.name + ("" if options.split == "test" else f"-{options.split}")
+        path = options.out / f"{name}.json"
+        missing_units = len(wanted) - len(measured)
+        write_record(path, experiment.name, rows_of(measured), options, bench, missing_units)
+        return path
+
+
+def unit_id(unit: Unit) -> tuple[Any, ...]:
+    """What tells the units of one experiment apart."""
+    return unit.case.task, unit.case.variant, unit.method, unit.seed, unit.start
+
+
+def chosen(experiment: Experiment, options: ExperimentOptions) -> tuple[Case, ...]:
+    """The cases that the options ask for, with the methods that they ask for."""
+    known = {name for case in experiment.cases for name in (case.task, case.variant)}
+    tasks = known if options.tasks is None else set(options.tasks)
+    methods = set(METHODS) if options.methods is None else set(options.methods)
+    _refuse_unknown("task", tasks, known)
+    _refuse_unknown("method", methods, set(METHODS))
+    cases = [
+        replace(case, methods=tuple(name for name in case.methods if name in methods))
+        for case in experiment.cases
+        if {case.task, case.variant} & tasks
+    ]
+    kept = tuple(case for case in cases if case.methods)
+    if not kept:
+        raise UserError(f"{experiment.name} has nothing of that kind; leave a filter out")
+    return kept
+
+
+def _refuse_unknown(what: str, asked: set[str], known: set[str]) -> None:
+    wrong = sorted(asked - known)
+    if wrong:
+        raise UserError(f"no {what} {wrong[0]!r}; choose among: {', '.join(sorted(known))}")
+
+
+def share_of(wanted: list[Unit], paths: list[Path], options: ExperimentOptions) -> list[Unit]:
+    """The units of this shard: dealt out in turn, method by method.
+
+    Those that share a training stay together.
+    """
+    index, count = options.share()
+    dealt: Counter[str] = Counter()
+    owner: dict[Any, int] = {}
+    mine = []
+    seen: set[Path] = set()
+    for unit, path in zip(wanted, paths, strict=True):
+        if path in seen:
+            continue
+        seen.add(path)
+        shared = METHODS[unit.method].shared_training and not unit.case.drawn_once
+        group: Any = (unit.case.task, unit.case.variant, unit.method) if shared else path
+        if group not in owner:
+            owner[group] = dealt[unit.method] % count
+            dealt[unit.method] += 1
+        if owner[group] == index - 1:
+            mine.append(unit)
+    return mine
+
+
+def _seconds_left(rest: list[Unit], seconds: dict[str, list[float]]) -> float | None:
+    known = [value for values in seconds.values() for value in values]
+    if not known:
+        return None
+    overall = sum(known) / len(known)
+    means = {method: sum(values) / len(values) for method, values in seconds.items() if values}
+    return sum(means.get(unit.method, overall) for unit in rest)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

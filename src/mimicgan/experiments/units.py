@@ -1,0 +1,154 @@
+"""A unit of work, one portion of images under one damage by one method, measured once and kept."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.cases import Case, Sample
+from mimicgan.experiments.code_version import code_digest
+from mimicgan.experiments.methods import METHODS
+from mimicgan.experiments.options import ExperimentOptions
+from mimicgan.files import written_whole
+from mimicgan.images import to_internal
+from mimicgan.metrics import psnr, ssim
+from mimicgan.training.checkpoint import step_generator
+
+# The error of rounding to 8 bits; an untouched image would count as infinitely good.
+PSNR_LIMIT = 58.9
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Images ``start`` to ``stop`` of ``seed`` under the damage of ``case`` by ``method``."""
+
+    case: Case
+    method: str
+    seed: int
+    batch: int
+    """Number of the portion."""
+    start: int
+    stop: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.case.task} {self.case.variant} {self.method} {self.seed}.{self.batch}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The raw outcome of a unit; sums, so that units can be pooled."""
+
+    images: int
+    correct: int
+    psnr_sum: float
+    ssim_sum: float
+    seconds: float
+    generator_passes: int
+    misfit: float | None
+    understood: bool | None
+    threads: int
+
+
+def units_of(cases: tuple[Case, ...], options: ExperimentOptions) -> list[Unit]:
+    """All units, portion by portion over all cases and methods: early results cover every row.
+
+    A case whose portion is larger than ``options.images`` has none.
+    """
+    found: list[tuple[int, int, Unit]] = []
+    for case in cases:
+        size = case.batch or options.batch
+        starts = range(0, options.images, size)
+        if case.batch is not None:
+            # A portion smaller than the case asks for would be another case.
+            starts = range(0, options.images - size + 1, size)
+        for number, start in enumerate(starts):
+            if case.batches is not None and number >= case.batches:
+                break
+            stop = min(start + size, options.images)
+            for turn, seed in enumerate(options.seeds):
+                for method in case.methods:
+                    unit = Unit(case, method, seed, number, start, stop)
+                    found.append((turn, number, unit))
+    return [unit for _, _, unit in sorted(found, key=lambda item: item[:2])]
+
+
+def key_of(unit: Unit, bench: Bench, options: ExperimentOptions) -> str:
+    """Name of a unit's measurement: a digest of all that decides it but the code."""
+    method, case = METHODS[unit.method], unit.case
+    used = (*method.weights, "classifier")
+    parts = {
+        # A method that sees no damage is measured once for all of them.
+        "case": "clean" if method.of_clean else f"{case.task}/{case.variant}",
+        "method": unit.method,
+        "seed": unit.seed,
+        "images": [unit.start, unit.stop],
+        "split": options.split,
+        "settings": method.settings(),
+        "weights": {name: bench.weights[name] for name in used if name in bench.weights},
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def code_of(unit: Unit) -> str:
+    """Digest of the code of the unit's method and damage."""
+    method = METHODS[unit.method]
+    modules = method.code if method.of_clean else (*method.code, *unit.case.code)
+    return code_digest(*modules)
+
+
+def measure(unit: Unit, bench: Bench) -> Measurement:
+    """Damage the unit's images, let its method restore them, and compare with the truth."""
+    truth, labels = bench.drawn(unit.seed, unit.start, unit.stop)
+
+    def draw() -> torch.Generator:
+        return step_generator(unit.seed, unit.batch)
+
+    sample = Sample(
+        unit.case,
+        observed=unit.case.damage(truth, draw()).clamp(0, 1),
+        truth=truth,
+        seed=draw().initial_seed() % 2**31,
+        draw=draw,
+    )
+    outcome = METHODS[unit.method].run(sample, bench)
+    with torch.no_grad():
+        predicted = bench.classifier(to_internal(outcome.images)).argmax(dim=1)
+        peak = psnr(outcome.images, truth).clamp(max=PSNR_LIMIT)
+        alike = ssim(outcome.images, truth)
+    misfit = outcome.misfit
+    return Measurement(
+        images=len(truth),
+        correct=int((predicted == labels).sum()),
+        psnr_sum=float(peak.double().sum()),
+        ssim_sum=float(alike.double().sum()),
+        seconds=outcome.seconds,
+        generator_passes=outcome.generator_passes,
+        misfit=misfit if misfit is not None and math.isfinite(misfit) else None,
+        understood=outcome.understood,
+        threads=torch.get_num_threads(),
+    )
+
+
+def save(path: Path, measurement: Measurement, unit: Unit) -> None:
+    """Write a measurement, with words on what it is of."""
+    state: dict[str, Any] = {"unit": unit.label, "code": code_of(unit), **asdict(measurement)}
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(state, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def load(path: Path, unit: Unit, *, trust_old_code: bool = False) -> Measurement | None:
+    """The measurement at ``path``; None when there is none or the code has changed since."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    del state["unit"]
+    if state.pop("code") != code_of(unit) and not trust_old_code:
+        return None
+    return Measurement(**state)

@@ -1,0 +1,82 @@
+"""How near restored images come to the clean ones, and how sure an accuracy is."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# 1.959964...: the two-sided 95 % point of the normal distribution.
+Z95 = 1.959963984540054
+
+
+def psnr(images: Tensor, reference: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio (n,) in dB of images (n, c, h, w), data range 1.
+
+    Pooled over the pixels of an image, never over the set; equal images give infinity.
+    """
+    _same_shape(images, reference)
+    error = (images.double() - reference.double()).square().flatten(1).mean(dim=1)
+    return -10 * error.log10()
+
+
+def ssim(images: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity (n,) of images (n, c, h, w), data range 1 (Wang et al. 2004).
+
+    As in their paper: a Gaussian window of 11 pixels and sigma 1.5, K = (0.01, 0.03), population
+    covariances, the mean over all places where the window fits, here also over the channels.
+    """
+    _same_shape(images, reference)
+    size, sigma = 11, 1.5
+    if min(images.shape[2:]) < size:
+        raise ValueError(f"ssim needs images of {size} pixels a side, not {tuple(images.shape)}")
+    x, y = images.double().flatten(0, 1)[:, None], reference.double().flatten(0, 1)[:, None]
+    offsets = torch.arange(size, dtype=torch.float64, device=x.device) - size // 2
+    line = torch.exp(-(offsets**2) / (2 * sigma**2))
+    line = line / line.sum()
+
+    def mean(values: Tensor) -> Tensor:
+        rows = functional.conv2d(values, line.view(1, 1, 1, size))
+        return functional.conv2d(rows, line.view(1, 1, size, 1))
+
+    mean_x, mean_y = mean(x), mean(y)
+    variances = mean(x * x) - mean_x**2 + mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variances + c2)
+    return (luminance * structure).view(len(images), -1).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of right answers and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Accuracy:
+    """The share of logits (n, classes) whose largest entry is the label (n,)."""
+    if len(logits) != len(labels):
+        raise ValueError(f"{len(logits)} answers need as many labels, not {len(labels)}")
+    correct = int((logits.argmax(dim=1) == labels).sum())
+    return wilson(correct, len(labels))
+
+
+def wilson(correct: int, count: int) -> Accuracy:
+    """``correct`` of ``count`` with Wilson's score interval (1927), 95 %."""
+    if not 0 <= correct <= count or count == 0:
+        raise ValueError(f"cannot give the share of {correct} in {count}")
+    share, z2 = correct / count, Z95**2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z95 / (1 + z2 / count) * (share * (1 - share) / count + z2 / (4 * count**2)) ** 0.5
+    return Accuracy(share, max(0.0, centre - half), min(1.0, centre + half), count)
+
+
+def _same_shape(images: Tensor, reference: Tensor) -> None:
+    if images.ndim != 4 or images.shape != reference.shape:
+        got = f"{tuple(images.shape)} and {tuple(reference.shape)}"
+        raise ValueError(f"images and reference must both be the same (n, c, h, w), not {got}")

@@ -1,0 +1,274 @@
+"""Priors and classifiers on disk: safetensors in half precision beside a card in JSON.
+
+A folder holds ``prior.safetensors`` (keys ``generator.*`` and, where there is one,
+``discriminator.*`` and ``restorer.*``) and ``prior.json``: what it is, what it was made from and
+how, and its SHA-256.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as tensor_bytes
+from torch import Tensor, nn
+
+from mimicgan.errors import UserError
+from mimicgan.files import written_whole
+from mimicgan.models import ARCHITECTURES
+from mimicgan.models.classifier import FashionClassifier
+from mimicgan.prior import Prior
+from mimicgan.user_generator import checked, is_user_generator, load_user_generator
+
+CLASSIFIERS = {"fashion-classifier": FashionClassifier}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What everybody should know about weights; travels beside them as JSON."""
+
+    name: str
+    architecture: str
+    data: str = ""
+    """What it was trained on."""
+    licence: str = ""
+    """Terms of the weights, those of the data included."""
+    command: str = ""
+    """The command that makes it again."""
+    seed: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Every setting of the training."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """What was measured, and on which images."""
+
+
+def save_prior(
+    folder: Path | str,
+    card: Card,
+    generator: nn.Module,
+    discriminator: nn.Module | None = None,
+    restorer: nn.Module | None = None,
+    box: tuple[float, float] = (-1.0, 1.0),
+) -> None:
+    """Write a prior that ``load_prior(folder)`` reads; ``card.architecture`` names its networks."""
+    if card.architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"no architecture {card.architecture!r}; there are: {known}")
+    modules = {"generator": generator, "discriminator": discriminator, "restorer": restorer}
+    facts = {
+        "latent_size": generator.latent_size,
+        "image_shape": generator.image_shape,
+        "box": box,
+    }
+    _save(Path(folder), "prior", card, facts, modules)
+
+
+def load_prior(
+    name_or_path: Path | str,
+    *,
+    latent_size: int | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    box: tuple[float, float] = (-1.0, 1.0),
+) -> Prior:
+    """A shipped prior by name, a folder that ``save_prior`` wrote, or a user's own generator.
+
+    The last is a ``.pt2`` (torch.export) or TorchScript ``.pt`` file that maps latents
+    (n, latent_size) in ``box`` to images (n, c, h, w) in [-1, 1] for any n; ``latent_size`` and
+    ``image_shape`` (c, h, w) are needed for it, and for it alone. Such a file is a program: open
+    none from people you do not trust. An nn.Module in memory needs no file: ``Prior(module, ...)``.
+
+    Raises UserError with the remedy when it is missing, damaged, or no generator of this kind.
+    """
+    if str(name_or_path).startswith("hf-hub:"):
+        raise UserError(
+            f"{name_or_path} cannot be fetched yet; download it and give the folder instead"
+        )
+    path = Path(name_or_path)
+    if is_user_generator(path):
+        generator = load_user_generator(path, latent_size, image_shape)
+        if latent_size is None or image_shape is None:
+            raise AssertionError("checked by load_user_generator")
+        prior = Prior(generator, latent_size, image_shape, box=box, name=path.stem)
+        return checked(prior, str(path))
+    if latent_size is not None or image_shape is not None:
+        raise UserError(
+            f"{name_or_path} has its own latent size and image shape on its card; leave them out"
+        )
+    folder = _folder(str(name_or_path), "prior")
+    card, facts, tensors = _load(folder, "prior")
+    if card.architecture not in ARCHITECTURES:
+        raise UserError(
+            f"{folder}: no architecture {card.architecture!r} here; use the version of mimicgan "
+            "that wrote it, or a newer one"
+        )
+    networks = ARCHITECTURES[card.architecture]
+    parts = {name.partition(".")[0] for name in tensors}
+    try:
+        low, high = (float(v) for v in facts["box"])
+        channels, height, width = (int(v) for v in facts["image_shape"])
+        shape = (channels, height, width)
+        restorer = None
+        if "restorer" in parts:
+            # Imported here: a prior without a restorer does without the network too.
+            from mimicgan.models.restorer import Restorer
+
+            restorer = _filled(Restorer(shape), tensors, "restorer")
+        prior = Prior(
+            _filled(networks.generator(), tensors, "generator"),
+            int(facts["latent_size"]),
+            shape,
+            _filled(networks.discriminator(), tensors, "discriminator")
+            if "discriminator" in parts
+            else None,
+            (low, high),
+            card.name,
+            restorer,
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _misfit(folder, "prior") from error
+    return checked(prior, str(folder))
+
+
+def save_classifier(folder: Path | str, card: Card, model: nn.Module) -> None:
+    """Write a classifier that ``load_classifier(folder)`` reads, beside a prior or alone."""
+    if card.architecture not in CLASSIFIERS:
+        known = ", ".join(CLASSIFIERS)
+        raise ValueError(f"no architecture {card.architecture!r}; there are: {known}")
+    _save(Path(folder), "classifier", card, {}, {"classifier": model})
+
+
+def load_classifier(name_or_path: Path | str = "fashion-mnist") -> nn.Module:
+    """The classifier of a shipped prior, or of a folder that ``save_classifier`` wrote.
+
+    Frozen and in eval mode; like every network here it takes images (n, c, h, w) in [-1, 1]
+    (``mimicgan.images.to_internal``) and gives logits (n, classes). Raises UserError.
+    """
+    folder = _folder(str(name_or_path), "classifier")
+    card, _, tensors = _load(folder, "classifier")
+    if card.architecture not in CLASSIFIERS:
+        raise UserError(f"{folder}: no architecture {card.architecture!r} here; update mimicgan")
+    try:
+        model = _filled(CLASSIFIERS[card.architecture](), tensors, "classifier")
+    except RuntimeError as error:
+        raise _misfit(folder, "classifier") from error
+    return model.eval().requires_grad_(False)
+
+
+def load_card(name_or_path: Path | str, kind: str = "prior") -> Card:
+    """The card of a shipped or saved "prior" or "classifier". Raises UserError."""
+    return _read_card(_folder(str(name_or_path), kind), kind)[0]
+
+
+def prior_shape(name_or_path: Path | str) -> tuple[int, int, int]:
+    """The (c, h, w) on the card of a shipped or saved prior. Raises UserError."""
+    folder = _folder(str(name_or_path), "prior")
+    try:
+        channels, height, width = (int(v) for v in _read_card(folder, "prior")[1]["image_shape"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _misfit(folder, "prior") from error
+    return channels, height, width
+
+
+def shipped() -> list[str]:
+    """Names of the priors that travel in this package."""
+    home = Path(str(resources.files("mimicgan"))) / "weights"
+    return sorted(path.parent.name for path in home.glob("*/prior.json"))
+
+
+def _folder(name: str, kind: str) -> Path:
+    own = Path(str(resources.files("mimicgan"))) / "weights" / name
+    if name == Path(name).name and (own / f"{kind}.json").is_file():
+        return own
+    folder = Path(name)
+    if not folder.exists():
+        raise UserError(
+            f"no {kind} called {name!r}; there are: {', '.join(shipped()) or 'none'}; or name a "
+            "folder or a generator's .pt2 or .pt file"
+        )
+    if not folder.is_dir():
+        raise UserError(
+            f"{name} is no folder with {kind}.safetensors and {kind}.json; name the folder itself"
+        )
+    return folder
+
+
+def _save(
+    folder: Path, kind: str, card: Card, facts: dict[str, Any], modules: Mapping[str, Any]
+) -> None:
+    tensors = {
+        f"{part}.{key}": _small(value)
+        for part, module in modules.items()
+        if module is not None
+        for key, value in module.state_dict().items()
+    }
+    content = tensor_bytes(tensors)
+    written = {**asdict(card), **facts, "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+    for suffix, data in (("safetensors", content), ("json", text.encode())):
+        with written_whole(folder / f"{kind}.{suffix}") as partial:
+            partial.write_bytes(data)
+
+
+def _small(value: Tensor) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    # Beyond 65504 half precision is infinite.
+    return half if bool(half.isfinite().all()) else value
+
+
+def _read_card(folder: Path, kind: str) -> tuple[Card, dict[str, Any]]:
+    path = folder / f"{kind}.json"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        known = {f.name: held[f.name] for f in fields(Card)}
+        return Card(**known), {key: held[key] for key in held if key not in known}
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _misfit(folder, kind) from error
+
+
+def _load(folder: Path, kind: str) -> tuple[Card, dict[str, Any], dict[str, Tensor]]:
+    card, facts = _read_card(folder, kind)
+    path = folder / f"{kind}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+        raise UserError(
+            f"{path} is not what {kind}.json describes (SHA-256 differs); copy both files again, "
+            "or reinstall mimicgan if they came with it"
+        )
+    try:
+        return card, facts, parse_tensors(content)
+    except SafetensorError as error:
+        raise UserError(f"{path} is no safetensors file; copy or make it again") from error
+
+
+def _filled(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> nn.Module:
+    own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+    # load_state_dict copies into the module's own float32 tensors.
+    module.load_state_dict(own)
+    return module
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot read {path}: {error.strerror or error}; copy or make it again, or reinstall "
+        "mimicgan if it came with it"
+    )
+
+
+def _misfit(folder: Path, kind: str) -> UserError:
+    return UserError(
+        f"{folder} holds no {kind} that this version can read; use the version of mimicgan that "
+        "wrote it, or make it again"
+    )

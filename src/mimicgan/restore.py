@@ -1,0 +1,131 @@
+"""What a user calls: any number of images, any method, one Restoration."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from mimicgan.images import check_images, to_internal, to_user
+from mimicgan.match import Damage, MatchSettings, match
+from mimicgan.mimic import Step, mimic
+from mimicgan.presets import MIMICGAN, PGD, MimicSettings
+from mimicgan.prior import Prior
+
+Method = Literal["auto", "mimicgan", "pgd", "universal"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a restoration; the same fields are the command line's flags."""
+
+    method: Method = "auto"
+    """auto: match distributions, then train a restorer; mimicgan: Algorithm 1; pgd: Algorithm 1 with an
+    identity surrogate; universal: the shipped restorer alone, with nothing learnt from the observations."""
+    seed: int = 0
+    """Seed of all randomness."""
+    batch: int = 100
+    """Images that share one surrogate in Algorithm 1 and PGD."""
+    mimic: MimicSettings = field(default_factory=lambda: MIMICGAN)
+    """Numbers of Algorithm 1 (method mimicgan)."""
+    pgd: MimicSettings = field(default_factory=lambda: PGD)
+    """Numbers of projected gradient descent (method pgd)."""
+    match: MatchSettings = field(default_factory=MatchSettings)
+    """Numbers of the default method (method auto)."""
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """The outcome of ``restore``; images (n, c, h, w) in [0, 1]."""
+
+    images: Tensor
+    """Restored images."""
+    simulated: Tensor
+    """The learnt damage applied to the restored images: what the observations should look like."""
+    surrogate: nn.Module
+    """The learnt damage (of the last batch), images in [-1, 1] -> images."""
+    latents: Tensor | None
+    """Latents (n, k) of the restored images where the method finds them, else None."""
+    history: list[Step]
+    """Losses after every update."""
+    settings: Settings
+    damage: Damage | None
+    """Learnt damage and restorer, to save and use on further images of the same source (method auto)."""
+    misfit: float | None
+    """How far simulated damage stays from held-out observations, in units of sampling noise (method auto)."""
+    seconds: float
+    generator_passes: int
+    """Images that went forward through the generator, all in all."""
+
+    @property
+    def understood(self) -> bool | None:
+        """Whether the damage was understood; None where the method cannot tell."""
+        return None if self.misfit is None else self.misfit <= self.settings.match.misfit_limit
+
+
+def restore(
+    observed: Tensor,
+    prior: Prior,
+    settings: Settings | Method = "auto",
+    *,
+    damage: Damage | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> Restoration:
+    """Restore observed images (n, c, h, w) in [0, 1], float32, that share one unknown damage; any n >= 1.
+
+    ``damage`` is a learnt damage from an earlier restoration of the same source: nothing is fitted then.
+    ``callback`` sees every update. Works under no_grad and inference_mode; the same settings and seed give
+    the same result on one machine. Raises ValueError for images of another shape or range.
+    """
+    if isinstance(settings, str):
+        if settings not in get_args(Method):
+            raise ValueError(f"no method {settings!r}; there are: {', '.join(get_args(Method))}")
+        settings = Settings(method=settings)
+    check_images(observed, prior.image_shape)
+    started = time.perf_counter()
+    history: list[Step] = []
+
+    def note(step: Step) -> None:
+        history.append(step)
+        if callback is not None:
+            callback(step)
+
+    # Callers may run under inference_mode, whose tensors can take no part in a fit.
+    with torch.inference_mode(False), torch.enable_grad(), prior.counted() as passes:
+        y = to_internal(observed.clone())
+        misfit: float | None = None
+        latents: Tensor | None = None
+        if settings.method in ("auto", "universal"):
+            generator = torch.Generator().manual_seed(settings.seed)
+            if settings.method == "universal":
+                damage = Damage.universal(prior)
+            if damage is None:
+                damage = match(y, prior, settings.match, generator, note)
+            misfit = damage.misfit
+            images, surrogate = damage.restore(y), damage.surrogate
+            simulated = damage.simulate(images, generator)
+        else:
+            own = settings.mimic if settings.method == "mimicgan" else settings.pgd
+            found, shown, made = [], [], []
+            for index, part in enumerate(y.split(settings.batch)):
+                generator = torch.Generator().manual_seed(settings.seed + index)
+                z, surrogate = mimic(part, prior, own, generator, callback=note)
+                with torch.no_grad():
+                    made.append(prior.generator(z))
+                    shown.append(surrogate(made[-1]))
+                found.append(z)
+            latents, images, simulated = torch.cat(found), torch.cat(made), torch.cat(shown)
+    return Restoration(
+        images=to_user(images),
+        simulated=to_user(simulated),
+        surrogate=surrogate,
+        latents=latents,
+        history=history,
+        settings=settings,
+        damage=damage,
+        misfit=misfit,
+        seconds=time.perf_counter() - started,
+        generator_passes=passes.images,
+    )

@@ -1,0 +1,75 @@
+"""Training of the classifier that the experiments measure with."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mimicgan.models.classifier import FashionClassifier
+from mimicgan.training import checkpoint
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Settings of one classifier training run."""
+
+    steps: int = 3500
+    """Adam updates; the learning rate follows one cosine."""
+    batch: int = 128
+    """Images per step, each shifted by up to two pixels and half of them mirrored."""
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+
+def train_classifier(
+    images: Tensor,
+    labels: Tensor,
+    settings: ClassifierSettings,
+    path: Path,
+    every: int = 200,
+    callback: Callable[[int, float], None] | None = None,
+) -> FashionClassifier:
+    """Train on images (n, 1, 28, 28) uint8 and labels (n,), resuming the checkpoint at ``path``."""
+    torch.manual_seed(settings.seed)
+    model = FashionClassifier()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    first = 0
+    state = checkpoint.load(path, asdict(settings))
+    if state is not None:
+        first = state["step"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    for step in range(first, settings.steps):
+        generator = checkpoint.step_generator(settings.seed, step)
+        # Dropout draws from the global generator: tied to the step, a resumed run repeats it.
+        torch.manual_seed(generator.initial_seed() % 2**32)
+        index = checkpoint.batch_indices(len(images), settings.batch, step, settings.seed)
+        x = _augmented(images[index].float() / 127.5 - 1, generator)
+        loss = functional.cross_entropy(model(x), labels[index], label_smoothing=0.05)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % every == 0 or step + 1 == settings.steps:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            checkpoint.save(path, {**states, "settings": asdict(settings), "step": step + 1})
+        if callback is not None:
+            callback(step + 1, loss.item())
+    return model.eval().requires_grad_(False)
+
+
+def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
+    n, _, height, width = x.shape
+    padded = functional.pad(x, (2, 2, 2, 2), value=-1.0)
+    top, left = torch.randint(0, 5, (2, n), generator=generator)
+    rows = (torch.arange(height) + top[:, None])[:, None, :, None]
+    columns = (torch.arange(width) + left[:, None])[:, None, None, :]
+    shifted = padded[torch.arange(n)[:, None, None, None], 0, rows, columns]
+    mirrored = torch.rand(n, generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)

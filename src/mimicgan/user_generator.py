@@ -1,0 +1,112 @@
+"""A user's own generator from a torch.export or TorchScript file, checked before it is used."""
+
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mimicgan.errors import UserError
+from mimicgan.prior import Prior
+
+EXPORTED, SCRIPTED = ".pt2", ".pt"
+PICKLES = (".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
+RANGE_TOLERANCE = 1e-3
+HOW = "save the generator with torch.export.save (.pt2) or torch.jit.save (.pt)"
+
+
+class UserGenerator(nn.Module):
+    """A program loaded from a file, as a module that can be frozen and hooked like any other.
+
+    Exported programs refuse eval() and scripted ones refuse hooks, so the program is kept beside
+    the module tree, not in it. It runs on the device it was saved for.
+    """
+
+    def __init__(self, program: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._program = (program,)
+
+    def forward(self, z: Tensor) -> Tensor:
+        images: Tensor = self._program[0](z)
+        return images
+
+
+def is_user_generator(path: Path) -> bool:
+    """Whether ``path`` is, by its suffix, a file that is or might be taken for a generator."""
+    return path.suffix.lower() in (EXPORTED, SCRIPTED, *PICKLES) and not path.is_dir()
+
+
+def load_user_generator(
+    path: Path, latent_size: int | None, image_shape: tuple[int, int, int] | None
+) -> nn.Module:
+    """The program in a .pt2 or TorchScript .pt file. Raises UserError with the remedy."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name a prior, its folder, or a .pt2 or .pt file")
+    if path.suffix.lower() in PICKLES or (
+        path.suffix.lower() == SCRIPTED and not _is_torchscript(path)
+    ):
+        raise UserError(
+            f"{path} is a pickle or no program; opening a pickle can run anything, and it holds "
+            f"no network: {HOW}"
+        )
+    if latent_size is None or image_shape is None:
+        raise UserError(
+            f"{path} does not tell its latent size and image shape; give both "
+            "(load_prior(path, latent_size=100, image_shape=(1, 28, 28)))"
+        )
+    try:
+        with warnings.catch_warnings():
+            # TorchScript is deprecated, and still what many have.
+            warnings.simplefilter("ignore")
+            program: Any
+            if path.suffix.lower() == EXPORTED:
+                program = torch.export.load(path).module()
+            else:
+                program = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"cannot open {path} ({reason}); {HOW} again") from error
+    for parameter in program.parameters():
+        parameter.requires_grad_(False)
+    return UserGenerator(program)
+
+
+def checked(prior: Prior, origin: str) -> Prior:
+    """``prior``, if its generator makes images of one, two and three latents; else UserError."""
+    draws = torch.Generator().manual_seed(0)
+    for count in (1, 2, 3):
+        try:
+            with torch.no_grad():
+                images = prior.generator(prior.draw(count, draws))
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"the generator of {origin} fails on latents ({count}, {prior.latent_size}): "
+                f"{reason}; give its latent size, and export it with a dynamic first dimension"
+            ) from error
+        wanted = (count, *prior.image_shape)
+        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        if got != wanted:
+            raise UserError(
+                f"the generator of {origin} gives {got} instead of images {wanted}; give its true "
+                "image shape (channels, height, width)"
+            )
+        low, high = (float(v) for v in images.aminmax())
+        # Written so that NaN fails too.
+        if not (low >= -1 - RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
+            raise UserError(
+                f"the generator of {origin} gives values in [{low:.4g}, {high:.4g}] instead of "
+                "[-1, 1]; scale its output, or end it in tanh"
+            )
+    return prior
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False

@@ -1,0 +1,192 @@
+"""The methods that experiments compare, and the experiments themselves."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from experiment_cases import SHAPE, inverted, tiny_bench
+from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.experiments import methods, supervised, units
+from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.cases import Case, Sample
+from mimicgan.experiments.code_version import code_digest
+from mimicgan.experiments.known_operators import RELAXED, KnownDamage
+from mimicgan.experiments.methods import METHODS
+from mimicgan.experiments.observations import BATCHES
+from mimicgan.experiments.observations import cases as observation_cases
+from mimicgan.experiments.options import ExperimentOptions
+from mimicgan.experiments.registry import EXPERIMENTS
+from mimicgan.experiments.robust_classification import cases as robust_cases
+from mimicgan.experiments.robust_classification import paper_readings
+from mimicgan.experiments.unseen import cases as unseen_cases
+from mimicgan.experiments.unseen_corruptions import UNSEEN
+from mimicgan.presets import PGD
+from mimicgan.training.checkpoint import step_generator
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks as small as these only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return tiny_bench(tmp_path)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_known_damage_is_the_one_of_the_portion_and_has_a_gradient(name: str) -> None:
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+    def draw() -> torch.Generator:
+        return step_generator(0, 1)
+
+    observed = CORRUPTIONS[name].function(images, draw())
+    known = KnownDamage(RELAXED.get(name, CORRUPTIONS[name].function), draw)
+    x = (images * 2 - 1).requires_grad_()
+    simulated = known(x)
+    torch.testing.assert_close(simulated, observed * 2 - 1)
+    (slope,) = torch.autograd.grad(simulated.square().sum(), x)
+    assert bool(slope.isfinite().all())
+    assert float((slope != 0).float().mean()) > 0.1
+
+
+def sample_of(bench: Bench, damage: Callable[[Tensor, torch.Generator], Tensor]) -> Sample:
+    def draw() -> torch.Generator:
+        return step_generator(0, 0)
+
+    truth, _ = bench.drawn(0, 0, 4)
+    case = Case("t", "v", damage, ("known-corruption",))
+    return Sample(case, damage(truth, draw()), truth, 0, draw)
+
+
+def test_knowing_the_damage_comes_nearer_than_not_knowing_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(PGD, iterations=10, latent_steps=10, latent_rate=0.03)
+    monkeypatch.setattr(methods, "PGD", few)
+
+    def image(latent: Tensor) -> Tensor:
+        return (bench.prior.generator(latent) + 1) / 2
+
+    truth = image(torch.tensor([[0.5, -0.5, 0.2, 0.1], [-0.4, 0.3, 0.6, -0.6]]))
+    sample = replace(sample_of(bench, inverted), truth=truth, observed=1 - truth)
+    known = methods.known_corruption(sample, bench)
+    blind = METHODS["pgd"].run(sample, bench)
+    bound = methods.clean_inversion(sample, bench)
+    error = [float((o.images - truth).abs().mean()) for o in (known, bound, blind)]
+    assert max(error[:2]) < 0.3 * error[2]
+    assert known.generator_passes > 0
+    assert known.seconds > 0
+
+
+def test_the_supervised_bound_learns_and_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = supervised.SupervisedSettings(steps=20, batch=4, learning_rate=3e-3)
+    sample = sample_of(bench, inverted)
+    network = supervised.supervised_restorer(sample, bench, settings)
+    files = list((bench.runs / "supervised").iterdir())
+    assert [path.suffix for path in files] == [".safetensors"]
+    monkeypatch.setattr(supervised, "_train", None)
+    again = supervised.supervised_restorer(sample, bench, settings)
+    y = sample.observed * 2 - 1
+    assert torch.equal(network(y), again(y))
+    error = (network(y) - (sample.truth * 2 - 1)).abs().mean()
+    assert float(error) < 0.9 * float((y - (sample.truth * 2 - 1)).abs().mean())
+
+
+def test_a_damage_drawn_once_is_the_same_on_every_pair(bench: Bench) -> None:
+    def pattern(images: Tensor, generator: torch.Generator) -> Tensor:
+        return (images * 0 + torch.rand(SHAPE, generator=generator)).clamp(0, 1)
+
+    sample = sample_of(bench, pattern)
+    fixed = replace(sample, case=replace(sample.case, drawn_once=True))
+    for given, same in ((sample, False), (fixed, True)):
+        pairs = supervised.real_pairs(bench.images, given, 2)
+        (first, _), (second, clean) = (pairs(step, step_generator(5, step)) for step in (0, 1))
+        assert torch.equal(first, second) == same
+        assert torch.equal(first[:1], given.observed[:1] * 2 - 1) == same
+        assert clean.shape == (2, *SHAPE)
+        assert float(clean.min()) < 0
+
+
+def test_the_digest_of_code_ignores_comments_and_sees_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = {
+        "one": 'import mimicgan.two\n"""Words."""\nx = 1\n',
+        "two": "y = 2\n",
+        "three": "import mimicgan.two\nx = 1  # why\n",
+        "four": "import mimicgan.five\nx = 1\n",
+        "five": "y = 3\n",
+    }
+    paths = {f"mimicgan.{name}": tmp_path / name for name in sources}
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(
+        "mimicgan.experiments.code_version._source", lambda name: paths[name].read_text()
+    )
+
+    def digest(name: str) -> str:
+        text = (tmp_path / name).read_text()
+        (tmp_path / "one").write_text(text)
+        code_digest.cache_clear()
+        return code_digest("mimicgan.one")
+
+    one, three, four = digest("one"), digest("three"), digest("four")
+    code_digest.cache_clear()
+    assert one == three
+    assert four != one
+
+
+def test_every_method_names_code_that_there_is() -> None:
+    code_digest.cache_clear()
+    for name, method in METHODS.items():
+        digest = code_digest(*method.code)
+        assert len(digest) == 12
+        assert json.dumps(method.settings())
+        assert (digest == code_digest()) == (name == "observed")
+
+
+def test_the_experiments_hold_what_they_promise() -> None:
+    assert set(EXPERIMENTS) == {"robust-classification", "unseen", "observations"}
+    robust = robust_cases()
+    assert {case.variant for case in robust} == {*CORRUPTIONS, "clean"}
+    assert all(set(case.methods) <= set(METHODS) for case in robust)
+    unseen = {(case.task, case.variant): case for case in unseen_cases()}
+    assert len(unseen) == 3 * (len(UNSEEN) - 1) + 1
+    drawn = {task for (task, variant), case in unseen.items() if case.drawn_once}
+    assert {"fixed_scratches", "motion_blur", "fixed_pattern_noise"} <= drawn
+    assert not drawn & {"none", "gamma", "gaussian_noise", "random_scratches"}
+    counts = [case.batch for case in observation_cases()]
+    assert counts == [*BATCHES] * 3
+    # 500 observations need 500 images, and are not replaced by fewer.
+    sizes = {u.stop - u.start for u in units.units_of(observation_cases(), ExperimentOptions())}
+    assert sizes == set(BATCHES)
+    few = units.units_of(observation_cases(), ExperimentOptions(images=30, seeds=(0,)))
+    assert {unit.stop - unit.start for unit in few} == {1, 5, 10, 25}
+    assert sum(unit.method == "default" for unit in few) == 3 * (12 + 6 + 3 + 1)
+
+
+def test_the_reading_nearest_to_the_paper_carries_its_name() -> None:
+    def row(task: str, variant: str, method: str, accuracy: float) -> dict[str, object]:
+        return {"task": task, "variant": variant, "method": method, "accuracy": accuracy}
+
+    rows = [
+        row("binary", "binary", "observed", 0.30),
+        row("binary", "binary-global", "observed", 0.40),
+        row("binary", "binary-black", "observed", 0.85),
+        row("binary", "binary-black", "pgd", 0.37),
+        row("dropped", "dropped", "observed", 0.1),
+    ]
+    assert paper_readings(rows) == {"binary": "binary-global", "dropped": "dropped"}

@@ -1,0 +1,290 @@
+"""The experiments' machinery on a tiny prior: what is measured, kept, shared out and pooled."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from experiment_cases import SHAPE, TinyGenerator, inverted, speckled, tiny_bench
+from mimicgan.errors import UserError
+from mimicgan.experiments import units
+from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.cases import Case, Sample
+from mimicgan.experiments.methods import METHODS, Method, Outcome
+from mimicgan.experiments.options import ExperimentOptions, Progress
+from mimicgan.experiments.record import Measured, command, read_record, rows_of
+from mimicgan.experiments.runner import Experiment, chosen, run, share_of
+from mimicgan.prior import Prior
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks as small as these only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return tiny_bench(tmp_path)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> ExperimentOptions:
+    return ExperimentOptions(
+        tmp_path / "results", tmp_path / "runs", seeds=(0, 1), images=10, batch=4
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Adds the method "inverse", which knows that images were inverted; lists its calls."""
+    made: list[int] = []
+
+    def inverse(sample: Sample, _bench: Bench) -> Outcome:
+        made.append(len(sample.observed))
+        return Outcome(1 - sample.observed, 2.0, 30, 1.5, True)
+
+    monkeypatch.setitem(METHODS, "inverse", Method(inverse, ("generator",), ("mimicgan.images",)))
+    return made
+
+
+EXPERIMENT = Experiment(
+    "tiny",
+    (
+        Case("inverted", "inverted", inverted, ("observed", "inverse")),
+        Case("speckled", "light", speckled, ("observed",), extra={"observations": 4}),
+    ),
+)
+
+
+def test_the_result_file_says_what_was_measured_and_how(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    heard: list[Progress] = []
+    path = run(EXPERIMENT, options, heard.append, bench)
+    assert path == options.out / "tiny.json"
+    record = read_record(path)
+    assert set(record) == {
+        "experiment",
+        "settings",
+        "seeds",
+        "versions",
+        "machine",
+        "date",
+        "command",
+        "rows",
+    }
+    assert record["seeds"] == [0, 1]
+    assert record["command"] == "mimicgan reproduce tiny --seeds 0 1 --images 10 --batch 4"
+    assert set(record["machine"]) == {"platform", "cpu", "cores", "threads"}
+    assert str(options.out.parent) not in path.read_text()
+    places = [(row["task"], row["variant"], row["method"]) for row in record["rows"]]
+    assert sorted(places) == [
+        ("inverted", "inverted", "inverse"),
+        ("inverted", "inverted", "observed"),
+        ("speckled", "light", "observed"),
+    ]
+    row = next(row for row in record["rows"] if row["method"] == "inverse")
+    # 1 - (1 - x) is x: every label is found, and the error is that of rounding.
+    assert (row["n_images"], row["accuracy"], row["psnr"]) == (20, 1.0, units.PSNR_LIMIT)
+    assert row["ssim"] == pytest.approx(1)
+    # 2 s and 30 passes for each of 3 portions of 2 seeds of 10 images.
+    assert row["seconds_per_image"] == pytest.approx(0.6)
+    assert row["generator_passes_per_image"] == pytest.approx(9)
+    assert (row["misfit"], row["understood"]) == (1.5, 1.0)
+    assert calls == [4, 4, 2, 4, 4, 2]
+    unseen = next(row for row in record["rows"] if row["task"] == "speckled")
+    assert unseen["observations"] == 4
+    assert "misfit" not in unseen
+    # One call a unit, all of them counted; the rest is known once a unit was timed.
+    assert [p.done for p in heard] == list(range(1, 19))
+    assert {p.total for p in heard} == {18}
+    assert heard[-1].seconds_left == 0
+
+
+def test_what_was_measured_is_not_measured_again(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    run(EXPERIMENT, options, None, bench)
+    heard: list[Progress] = []
+    run(EXPERIMENT, options, heard.append, bench)
+    assert (len(calls), heard) == (6, [])
+    # More images of the same seeds: whole portions stay, the last one has grown.
+    run(EXPERIMENT, replace(options, images=12), None, bench)
+    assert calls[6:] == [4, 4]
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(EXPERIMENT, options, stop, bench)
+    assert not options.out.exists()
+    heard: list[Progress] = []
+    path = run(EXPERIMENT, options, heard.append, bench)
+    assert [p.done for p in heard] == list(range(8, 19))
+    whole = run(EXPERIMENT, replace(options, runs=options.runs / "anew"), None, bench)
+    assert path == whole
+    assert path is not None
+    assert len(calls) == 12
+
+
+def test_other_weights_settings_or_code_are_measured_anew(
+    bench: Bench,
+    options: ExperimentOptions,
+    calls: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(EXPERIMENT, options, None, bench)
+    torch.manual_seed(1)
+    other = replace(bench, prior=Prior(TinyGenerator(), 4, SHAPE))
+    heard: list[Progress] = []
+    run(EXPERIMENT, options, heard.append, other)
+    # "observed" does not depend on the generator.
+    assert {p.label.split()[2] for p in heard} == {"inverse"}
+    changed = replace(METHODS["inverse"], settings=lambda: {"rate": 2})
+    monkeypatch.setitem(METHODS, "inverse", changed)
+    run(EXPERIMENT, options, None, bench)
+    assert len(calls) == 18
+    changed = replace(changed, code=("mimicgan.losses",))
+    monkeypatch.setitem(METHODS, "inverse", changed)
+    run(EXPERIMENT, replace(options, trust_old_code=True), None, bench)
+    assert len(calls) == 18
+    run(EXPERIMENT, options, None, bench)
+    assert len(calls) == 24
+
+
+def test_shards_share_the_work_and_the_last_one_writes(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    done: list[str] = []
+    first = run(EXPERIMENT, replace(options, shard="1/2"), lambda p: done.append(p.label), bench)
+    assert first is None
+    assert len(calls) == 3
+    part = run(EXPERIMENT, replace(options, shard="0/2", partial=True), None, bench)
+    assert part is not None
+    assert read_record(part)["units_missing"] == 9
+    second = run(EXPERIMENT, replace(options, shard="2/2"), lambda p: done.append(p.label), bench)
+    assert second is not None
+    assert "units_missing" not in read_record(second)
+    assert len(set(done)) == len(done) == 18
+    alone = replace(options, runs=options.runs / "alone", out=options.out / "alone")
+    path = run(EXPERIMENT, alone, None, bench)
+    assert path is not None
+
+    def timeless(path: Path) -> list[dict[str, object]]:
+        rows = read_record(path)["rows"]
+        return [{k: v for k, v in row.items() if k != "seconds_per_image"} for row in rows]
+
+    assert timeless(path) == timeless(second)
+
+
+@pytest.mark.parametrize("shard", ["3/2", "1", "a/b", "1/0", "-1/2"])
+def test_a_shard_that_there_is_not_is_refused(shard: str) -> None:
+    with pytest.raises(UserError, match="write i/n"):
+        ExperimentOptions(shard=shard)
+
+
+def test_portions_that_share_a_training_stay_in_one_shard(
+    monkeypatch: pytest.MonkeyPatch, options: ExperimentOptions
+) -> None:
+    method = replace(METHODS["observed"], shared_training=True)
+    monkeypatch.setitem(METHODS, "observed", method)
+    made = tuple(Case(name, name, inverted, ("observed",)) for name in "abcd")
+    wanted = units.units_of(made, options)
+    paths = [Path(unit.label) for unit in wanted]
+    shares = [share_of(wanted, paths, replace(options, shard=f"{i}/2")) for i in (1, 2)]
+    tasks = [{unit.case.task for unit in share} for share in shares]
+    assert tasks == [{"a", "c"}, {"b", "d"}]
+    assert sum(map(len, shares)) == len(wanted)
+
+
+def test_rows_are_pooled_as_by_hand() -> None:
+    case = EXPERIMENT.cases[0]
+
+    def item(seed: int, start: int, images: int, correct: int, psnr: float) -> Measured:
+        unit = units.Unit(case, "observed", seed, start // 4, start, start + images)
+        misfit = 1.0 if seed == 0 else 4.0
+        outcome = units.Measurement(
+            images, correct, psnr, images / 2, images / 4, images * 10, misfit, seed == 0, 1
+        )
+        return Measured(unit, outcome)
+
+    (row,) = rows_of([item(1, 0, 4, 4, 80.0), item(0, 4, 2, 0, 40.0), item(0, 0, 4, 2, 60.0)])
+    assert (row["n_images"], row["accuracy"]) == (10, 0.6)
+    assert row["accuracy_by_seed"] == {"0": 0.333333, "1": 1.0}
+    # Wilson's interval for 6 of 10, from the textbook.
+    assert row["accuracy_ci95"] == pytest.approx([0.312674, 0.831820], abs=1e-5)
+    assert row["psnr"] == pytest.approx(18)
+    assert (row["ssim"], row["seconds_per_image"]) == (0.5, 0.25)
+    assert row["generator_passes_per_image"] == 10
+    assert (row["misfit"], row["misfit_max"]) == (2.0, 4.0)
+    assert row["understood"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_images_and_damage_depend_on_the_seed_and_the_portion_alone(bench: Bench) -> None:
+    first, labels = bench.drawn(0, 0, 4)
+    again, same = bench.drawn(0, 0, 8)
+    assert torch.equal(first, again[:4])
+    assert torch.equal(labels, same[:4])
+    assert not torch.equal(first, bench.drawn(1, 0, 4)[0])
+    assert not torch.equal(first, bench.drawn(0, 4, 8)[0])
+    assert float(first.max()) <= 1
+
+
+def test_validation_never_passes_for_the_result(bench: Bench, options: ExperimentOptions) -> None:
+    chosen_on = replace(options, split="validation", tasks=("speckled",))
+    path = run(EXPERIMENT, chosen_on, None, bench)
+    assert path == options.out / "tiny-validation.json"
+    assert read_record(path)["settings"]["split"] == "validation"
+    assert not (options.out / "tiny.json").exists()
+
+
+def test_filters_keep_what_they_name(options: ExperimentOptions) -> None:
+    kept = chosen(EXPERIMENT, replace(options, tasks=("light",), methods=("observed", "pgd")))
+    assert [(case.task, case.methods) for case in kept] == [("speckled", ("observed",))]
+    with pytest.raises(UserError, match="no task 'fog'; choose among: inverted, light, speckled"):
+        chosen(EXPERIMENT, replace(options, tasks=("fog",)))
+    with pytest.raises(UserError, match="no method 'magic'"):
+        chosen(EXPERIMENT, replace(options, methods=("magic",)))
+    with pytest.raises(UserError, match="nothing of that kind"):
+        chosen(EXPERIMENT, replace(options, methods=("pgd",)))
+
+
+def test_the_command_repeats_what_was_chosen_and_hides_places() -> None:
+    options = ExperimentOptions(
+        Path("/secret"), seeds=(3,), methods=("pgd", "default"), shard="1/2", partial=True
+    )
+    words = "mimicgan reproduce x --seeds 3 --methods pgd default --partial"
+    assert command("x", options) == words
+
+
+def test_clean_images_are_inverted_once_for_all_damages(
+    bench: Bench, options: ExperimentOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+
+    def bound(sample: Sample, _bench: Bench) -> Outcome:
+        seen.append(sample.truth)
+        return Outcome(sample.truth)
+
+    monkeypatch.setitem(METHODS, "clean-inversion", Method(bound, of_clean=True))
+    made = tuple(Case(name, name, inverted, ("clean-inversion",)) for name in "ab")
+    path = run(Experiment("two", made), replace(options, seeds=(0,)), None, bench)
+    assert path is not None
+    assert len(seen) == 3
+    rows = read_record(path)["rows"]
+    assert [(row["task"], row["n_images"], row["accuracy"]) for row in rows] == [
+        ("a", 10, 1.0),
+        ("b", 10, 1.0),
+    ]

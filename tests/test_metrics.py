@@ -1,0 +1,75 @@
+"""PSNR, SSIM and accuracy against other libraries and known values."""
+
+import math
+
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from image_cases import COLOUR, GREY, some
+from mimicgan.metrics import accuracy, psnr, ssim, wilson
+
+
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_psnr_and_ssim_agree_with_scikit_image(shape: tuple[int, int, int]) -> None:
+    reference = some((4, *shape))
+    noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(1))
+    strength = torch.tensor([0.01, 0.1, 0.3, 1.0]).view(4, 1, 1, 1)
+    images = (reference + strength * noise).clamp(0, 1)
+    for index in range(4):
+        ours, theirs = images[index].double().numpy(), reference[index].double().numpy()
+        expected = peak_signal_noise_ratio(theirs, ours, data_range=1)
+        assert psnr(images, reference)[index].item() == pytest.approx(expected, abs=1e-9)
+        expected = structural_similarity(
+            ours,
+            theirs,
+            data_range=1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            channel_axis=0,
+        )
+        assert ssim(images, reference)[index].item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_equal_images() -> None:
+    images = some((2, *GREY))
+    assert psnr(images, images).tolist() == [math.inf, math.inf]
+    assert ssim(images, images).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_metrics_refuse_what_does_not_match() -> None:
+    images = some((2, *GREY))
+    for measure in (psnr, ssim):
+        with pytest.raises(ValueError, match="same"):
+            measure(images, images[:1])
+    with pytest.raises(ValueError, match="11 pixels"):
+        ssim(images[..., :8], images[..., :8])
+    with pytest.raises(ValueError, match="labels"):
+        accuracy(torch.zeros(3, 10), torch.zeros(2))
+    for correct, count in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="share"):
+            wilson(correct, count)
+
+
+@pytest.mark.parametrize(
+    ("correct", "count", "low", "high"),
+    # Newcombe (1998), table I, method 3, and the closed forms at the ends.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (29, 29, 0.883, 1),
+    ],
+)
+def test_wilson_interval_has_the_published_values(
+    correct: int, count: int, low: float, high: float
+) -> None:
+    found = wilson(correct, count)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
+    assert (found.value, found.count) == (correct / count, count)
+
+
+def test_accuracy_counts_the_largest_logit() -> None:
+    logits = torch.tensor([[0.0, 1.0], [3.0, 1.0], [0.0, -1.0], [-2.0, -1.0]])
+    assert accuracy(logits, torch.tensor([1, 1, 0, 1])).value == 0.75

@@ -1,0 +1,256 @@
+"""Priors and classifiers on disk."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mimicgan.errors import UserError
+from mimicgan.models.classifier import FashionClassifier
+from mimicgan.pretrained import (
+    Card,
+    load_card,
+    load_classifier,
+    load_prior,
+    prior_shape,
+    save_classifier,
+    save_prior,
+    shipped,
+)
+from prior_cases import CARD, save_untrained, untrained_generator
+
+WEIGHTS, JSON = "prior.safetensors", "prior.json"
+
+
+def refused(path: Path | str, **own: object) -> str:
+    with pytest.raises(UserError) as caught:
+        load_prior(path, **own)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_a_saved_prior_comes_back_in_float32(tmp_path: Path) -> None:
+    generator = save_untrained(tmp_path / "p")
+    prior = load_prior(tmp_path / "p")
+    assert (prior.name, prior.latent_size, prior.image_shape) == ("untrained", 100, (1, 28, 28))
+    assert prior.box == (-1.0, 1.0)
+    assert prior_shape(tmp_path / "p") == (1, 28, 28)
+    assert load_card(tmp_path / "p") == CARD
+    for name, value in prior.generator.state_dict().items():
+        saved = generator.state_dict()[name]
+        assert value.dtype == saved.dtype
+        # Half precision keeps 11 bits, which is what makes the file half as long.
+        torch.testing.assert_close(value, saved.half().to(saved.dtype), rtol=0, atol=0)
+    z = prior.draw(5, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(prior.generator(z), generator(z), rtol=0, atol=5e-3)
+    assert prior.discriminator is not None
+    assert prior.restorer is not None
+    assert prior.discriminator(prior.generator(z)).shape == (5,)
+    assert prior.restorer(prior.generator(z)).shape == (5, 1, 28, 28)
+    for module in (prior.generator, prior.discriminator, prior.restorer):
+        assert not module.training
+        assert not any(p.requires_grad for p in module.parameters())
+
+
+def test_discriminator_restorer_and_box_are_optional(tmp_path: Path) -> None:
+    save_untrained(tmp_path / "small", parts=False)
+    small = load_prior(str(tmp_path / "small"))
+    assert small.discriminator is None
+    assert small.restorer is None
+    save_prior(tmp_path / "boxed", CARD, untrained_generator(), box=(-0.5, 0.25))
+    assert load_prior(tmp_path / "boxed").box == (-0.5, 0.25)
+
+
+def test_values_beyond_half_precision_are_kept(tmp_path: Path) -> None:
+    generator = untrained_generator()
+    with torch.no_grad():
+        generator.fc[2].running_var.fill_(1e6)
+    save_prior(tmp_path, CARD, generator)
+    assert load_prior(tmp_path).generator.fc[2].running_var[0] == 1e6  # type: ignore[index]
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    save_untrained(folder, parts=False)
+    whole, card = (folder / WEIGHTS).read_bytes(), (folder / JSON).read_text()
+
+    tampered = bytearray(whole)
+    tampered[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(tampered)
+    assert "SHA-256 differs" in refused(folder)
+    (folder / WEIGHTS).write_bytes(whole[:-100])
+    assert "SHA-256 differs" in refused(folder)
+    (folder / WEIGHTS).unlink()
+    assert "copy or make it again" in refused(folder)
+    (folder / WEIGHTS).write_bytes(whole)
+
+    fields = json.loads(card)
+    for changed, told in (
+        ({**fields, "architecture": "tomorrow"}, "no architecture 'tomorrow'"),
+        ({**fields, "latent_size": 7}, "fails on latents (1, 7)"),
+        ({**fields, "image_shape": [1, 32, 32]}, "instead of images (1, 1, 32, 32)"),
+        ({**fields, "box": 3}, "no prior that this version can read"),
+        ({k: v for k, v in fields.items() if k != "name"}, "no prior that this version can read"),
+        ({k: v for k, v in fields.items() if k != "sha256"}, "SHA-256 differs"),
+        ([], "no prior that this version can read"),
+    ):
+        (folder / JSON).write_text(json.dumps(changed))
+        assert told in refused(folder)
+    (folder / JSON).write_text("{")
+    assert "no prior that this version can read" in refused(folder)
+    (folder / JSON).unlink()
+    assert "copy or make it again" in refused(folder)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    generator = untrained_generator()
+    generator.extra = nn.Linear(2, 2)
+    save_prior(tmp_path, CARD, generator)
+    assert "no prior that this version can read" in refused(tmp_path)
+    with pytest.raises(ValueError, match="no architecture"):
+        save_prior(tmp_path, Card("x", "unknown"), generator)
+
+
+def test_names_that_lead_nowhere(tmp_path: Path) -> None:
+    assert "there are:" in refused("no-such-prior")
+    assert "hf-hub" in refused("hf-hub:org/name")
+    (tmp_path / "file").write_text("x")
+    assert "name the folder" in refused(tmp_path / "file")
+    assert "does not exist" in refused(tmp_path / "gone.pt2")
+    save_untrained(tmp_path / "p", parts=False)
+    assert "leave them out" in refused(tmp_path / "p", latent_size=100)
+
+
+class Tiny(nn.Module):
+    """A user's own generator: latents (n, 3) -> images (n, 1, 4, 6)."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3, 24)
+        self.scale = scale
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.linear(z)).view(-1, 1, 4, 6) * self.scale
+
+
+OWN = {"latent_size": 3, "image_shape": (1, 4, 6)}
+
+
+def exported(path: Path, *, dynamic: bool = True) -> Path:
+    shapes = {"z": {0: torch.export.Dim("n")}} if dynamic else None
+    torch.export.save(
+        torch.export.export(Tiny().eval(), (torch.zeros(2, 3),), dynamic_shapes=shapes), path
+    )
+    return path
+
+
+def scripted(path: Path, scale: float = 1.0) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Tiny(scale).eval(), (torch.zeros(2, 3),)).save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("form", ["pt2", "pt"])
+def test_a_users_own_generator(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"mine.{form}"
+    exported(path) if form == "pt2" else scripted(path)
+    prior = load_prior(path, **OWN, box=(-2.0, 2.0))  # type: ignore[arg-type]
+    assert (prior.name, prior.box, prior.discriminator) == ("mine", (-2.0, 2.0), None)
+    z = prior.draw(5, torch.Generator().manual_seed(0)).requires_grad_(True)
+    with prior.counted() as passes:
+        images = prior.generator(z)
+    torch.testing.assert_close(images, Tiny()(z))
+    assert passes.images == 5
+    images.square().sum().backward()
+    assert z.grad is not None
+    assert z.grad.abs().sum() > 0
+
+
+def test_a_users_generator_is_checked(tmp_path: Path) -> None:
+    good = scripted(tmp_path / "good.pt")
+    assert "give both" in refused(good)
+    assert "give both" in refused(good, latent_size=3)
+    assert "fails on latents (1, 4)" in refused(good, latent_size=4, image_shape=(1, 4, 6))
+    wrong = refused(good, latent_size=3, image_shape=(3, 4, 6))
+    assert "gives (1, 1, 4, 6) instead of images (1, 3, 4, 6)" in wrong
+    assert "instead of [-1, 1]" in refused(scripted(tmp_path / "bright.pt", 255.0), **OWN)
+    assert "instead of [-1, 1]" in refused(scripted(tmp_path / "nan.pt", float("nan")), **OWN)
+    fixed = exported(tmp_path / "fixed.pt2", dynamic=False)
+    assert "dynamic first dimension" in refused(fixed, **OWN)
+
+
+def test_pickles_and_damaged_programs_are_refused(tmp_path: Path) -> None:
+    for name in ("a.pth", "a.ckpt", "a.bin", "a.pt"):
+        torch.save(Tiny().state_dict(), tmp_path / name)
+        told = refused(tmp_path / name, **OWN)
+        assert "torch.export.save" in told
+    (tmp_path / "b.pt").write_bytes(b"nothing")
+    assert "torch.export.save" in refused(tmp_path / "b.pt", **OWN)
+    path = exported(tmp_path / "cut.pt2")
+    path.write_bytes(path.read_bytes()[:500])
+    assert "cannot open" in refused(path, **OWN)
+
+
+def test_a_classifier_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = FashionClassifier().eval()
+    card = Card("c", "fashion-classifier", metrics={"accuracy": 0.9})
+    save_classifier(tmp_path, card, model)
+    loaded = load_classifier(tmp_path)
+    x = torch.rand(3, 1, 28, 28) * 2 - 1
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=5e-3)
+    assert not loaded.training
+    assert load_card(tmp_path, "classifier") == card
+    # Both kinds may share a folder.
+    save_untrained(tmp_path, parts=False)
+    assert load_prior(tmp_path).name == "untrained"
+    content = (tmp_path / "classifier.safetensors").read_bytes()
+    (tmp_path / "classifier.safetensors").write_bytes(content[:-1])
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        load_classifier(tmp_path)
+    with pytest.raises(UserError, match="no classifier called"):
+        load_classifier("nowhere")
+    with pytest.raises(ValueError, match="no architecture"):
+        save_classifier(tmp_path, CARD, model)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_priors_load(name: str) -> None:
+    prior = load_prior(name)
+    card = load_card(name)
+    assert prior.discriminator is not None
+    assert card.licence
+    assert card.command
+
+
+def test_import_stays_light() -> None:
+    """Nothing heavier than torch, and nothing that only the commands need."""
+    heavy = {"PIL", "rich", "tyro", "cv2", "matplotlib", "torchvision", "ray", "gradio", "skimage"}
+    code = "import sys, mimicgan; print(*{m.partition('.')[0] for m in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = set(run.stdout.split())
+    assert {"torch", "mimicgan"} <= loaded
+    assert not heavy & loaded
+
+
+def test_public_names() -> None:
+    import mimicgan
+
+    assert set(mimicgan.__all__) == {
+        "Prior",
+        "Restoration",
+        "Settings",
+        "__version__",
+        "corrupt",
+        "load_prior",
+        "restore",
+    }
+    assert all(hasattr(mimicgan, name) for name in mimicgan.__all__)
