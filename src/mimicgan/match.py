@@ -1,23 +1,23 @@
 """Mimicry by matching distributions: fit f so that f(G(z)) looks like the observations, as a set.
 
-Algorithm 1 pairs a wrong guess of every image with its observation. Here nothing is paired: random damages
-are tried, the nearest are refined by gradient steps on a set distance, and the best one makes unlimited
-pairs (f(G(z)), G(z)) on which the prior's restorer is fine-tuned.
+Algorithm 1 pairs a wrong guess of every image with its observation. Here nothing is paired: random
+damages are tried, the nearest are refined by gradient steps on a set distance, and the best one
+makes unlimited pairs (f(G(z)), G(z)) on which the prior's restorer is fine-tuned.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from mimicgan.damage import ComposedDamage, random_damage
+from mimicgan.damage import ComposedDamage
+from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.losses import distances, energy_distance
 from mimicgan.mimic import Step
-from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
+from mimicgan.random_damage import random_damage
 from mimicgan.training.restorer import fit_restorer, random_pairs
 
 
@@ -68,8 +68,9 @@ RATES = {
 class SetDistance:
     """Distance of simulated damage to fixed observations (n, c, h, w) in [-1, 1].
 
-    A mean of energy distances over views of the images: whole, pooled, differenced, their grey values and
-    roughness sorted, and small patches; each divided by the spread of the observations in that view.
+    A mean of energy distances over views of the images: whole, pooled, differenced, their grey
+    values and roughness sorted, and small patches; each divided by the spread of the observations
+    in that view.
     """
 
     def __init__(self, y: Tensor, generator: torch.Generator) -> None:
@@ -82,7 +83,9 @@ class SetDistance:
             for _ in range(6)
         ]
         self.observed = self.views(y)
-        self.scales = [distances(v, v).mean().clamp(min=0.05 * v.shape[1] ** 0.5) for v in self.observed]
+        self.scales = [
+            distances(v, v).mean().clamp(min=0.05 * v.shape[1] ** 0.5) for v in self.observed
+        ]
 
     def views(self, x: Tensor) -> list[Tensor]:
         """The views of x (n, c, h, w), each (m, k)."""
@@ -107,36 +110,6 @@ class SetDistance:
         return torch.stack(terms).mean()
 
 
-@dataclass(frozen=True)
-class Damage:
-    """A learnt damage and the restorer trained on it; what ``restore --save-damage`` keeps."""
-
-    surrogate: nn.Module
-    restorer: nn.Module
-    misfit: float | None = None
-
-    @classmethod
-    def universal(cls, prior: Prior) -> "Damage":
-        """No learnt damage: the prior's own restorer, and the identity as surrogate."""
-        return cls(nn.Identity(), _warm_restorer(prior).eval())
-
-    @torch.no_grad()
-    def restore(self, y: Tensor, batch: int = 500) -> Tensor:
-        """Observations (n, c, h, w) in [-1, 1] -> restored images."""
-        return torch.cat([self.restorer(part) for part in y.split(batch)]).clamp(-1, 1)
-
-    @torch.no_grad()
-    def simulate(self, x: Tensor, generator: torch.Generator, batch: int = 500) -> Tensor:
-        """The damage applied to images (n, c, h, w) in [-1, 1]."""
-        if isinstance(self.surrogate, ComposedDamage):
-            self.surrogate.generator = generator
-        return torch.cat([self.surrogate(part) for part in x.split(batch)])
-
-
-def _warm_restorer(prior: Prior) -> nn.Module:
-    return Restorer(prior.image_shape) if prior.restorer is None else copy.deepcopy(prior.restorer)
-
-
 def match(
     y: Tensor,
     prior: Prior,
@@ -151,7 +124,7 @@ def match(
     surrogate, misfit = fit_damage(y, bank, settings, generator, callback)
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = fit_restorer(
-        _warm_restorer(prior),
+        warm_restorer(prior),
         simulated_pairs(surrogate, bank, settings),
         settings.restorer_steps,
         settings.restorer_rate,
@@ -203,9 +176,7 @@ def _refine(
     callback: Callable[[Step], None] | None,
 ) -> None:
     damage.requires_grad_(True).generator = generator
-    groups = [
-        {"params": [p], "lr": RATES.get(name, 0.02)} for name, p in damage.named_parameters()
-    ]
+    groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in damage.named_parameters()]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     rates = [group["lr"] for group in optimizer.param_groups]
     for step in range(steps):
@@ -215,7 +186,7 @@ def _refine(
         apart = distance(damage(x))
         loss = apart + settings.penalty * damage.complexity()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if callback is not None:
             callback(Step(step, "surrogate", loss.item(), apart.item()))

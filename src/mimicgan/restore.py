@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.images import check_images, to_internal, to_user
-from mimicgan.match import Damage, MatchSettings, match
+from mimicgan.learnt import Damage
+from mimicgan.match import MatchSettings, match
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.prior import Prior
@@ -22,8 +23,9 @@ class Settings:
     """All settings of a restoration; the same fields are the command line's flags."""
 
     method: Method = "auto"
-    """auto: match distributions, then train a restorer; mimicgan: Algorithm 1; pgd: Algorithm 1 with an
-    identity surrogate; universal: the shipped restorer alone, with nothing learnt from the observations."""
+    """auto: match distributions, then train a restorer; mimicgan: Algorithm 1; pgd: Algorithm 1
+    with an identity surrogate; universal: the shipped restorer alone, with nothing learnt from the
+    observations."""
     seed: int = 0
     """Seed of all randomness."""
     batch: int = 100
@@ -52,9 +54,9 @@ class Restoration:
     """Losses after every update."""
     settings: Settings
     damage: Damage | None
-    """Learnt damage and restorer, to save and use on further images of the same source (method auto)."""
+    """Learnt damage and restorer (method auto), to use on further images of the same source."""
     misfit: float | None
-    """How far simulated damage stays from held-out observations, in units of sampling noise (method auto)."""
+    """Distance of simulated from real observations in units of sampling noise (method auto)."""
     seconds: float
     generator_passes: int
     """Images that went forward through the generator, all in all."""
@@ -73,11 +75,12 @@ def restore(
     damage: Damage | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
-    """Restore observed images (n, c, h, w) in [0, 1], float32, that share one unknown damage; any n >= 1.
+    """Restore observed images (n, c, h, w) in [0, 1], float32, that share one unknown damage.
 
-    ``damage`` is a learnt damage from an earlier restoration of the same source: nothing is fitted then.
-    ``callback`` sees every update. Works under no_grad and inference_mode; the same settings and seed give
-    the same result on one machine. Raises ValueError for images of another shape or range.
+    Any n >= 1. ``damage`` is a learnt damage from an earlier restoration of the same source: then
+    nothing is fitted. ``callback`` sees every update. Works under no_grad and inference_mode; the
+    same settings and seed give the same result on one machine. Raises ValueError for images of
+    another shape or range.
     """
     if isinstance(settings, str):
         if settings not in get_args(Method):
@@ -109,7 +112,7 @@ def restore(
         else:
             own = settings.mimic if settings.method == "mimicgan" else settings.pgd
             found, shown, made = [], [], []
-            for index, part in enumerate(y.split(settings.batch)):
+            for index, part in enumerate(torch.split(y, settings.batch)):
                 generator = torch.Generator().manual_seed(settings.seed + index)
                 z, surrogate = mimic(part, prior, own, generator, callback=note)
                 with torch.no_grad():

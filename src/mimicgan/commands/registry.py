@@ -15,6 +15,7 @@ from mimicgan.commands.reproduce import Reproduce
 from mimicgan.commands.restore import Restore
 from mimicgan.commands.train_classifier import TrainClassifier
 from mimicgan.commands.train_gan import TrainGan
+from mimicgan.commands.train_restorer import TrainRestorer
 
 COMMANDS: dict[str, type[Any]] = {
     "demo": Demo,
@@ -23,6 +24,7 @@ COMMANDS: dict[str, type[Any]] = {
     "data": Data,
     "train gan": TrainGan,
     "train classifier": TrainClassifier,
+    "train restorer": TrainRestorer,
     "reproduce": Reproduce,
 }
 """One or two words -> a dataclass with the flags as fields; the help is its docstring."""

@@ -15,7 +15,7 @@ from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.errors import UserError
 from mimicgan.files import output_folder, written_whole
 from mimicgan.image_files import write_like
-from mimicgan.match import Damage
+from mimicgan.learnt import Damage
 from mimicgan.mimic import Step
 from mimicgan.overview import grid
 from mimicgan.prior import Prior

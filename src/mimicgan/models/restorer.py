@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class Restorer(nn.Module):
     """Damaged images (n, c, h, w) in [-1, 1] -> clean ones; h and w divisible by 4.
 
-    Strided convolutions down to about 7x7, a wide bottleneck that sees the whole image, and the way back
-    with sums from the way down. The observation itself joins the last convolution, so that light damage
-    leaves what was whole untouched.
+    Strided convolutions down to about 7x7, a wide bottleneck that sees the whole image, and the way
+    back with sums from the way down. The observation itself joins the last convolution, so that
+    light damage leaves what was whole untouched.
     """
 
     def __init__(
@@ -20,7 +20,8 @@ class Restorer(nn.Module):
         if height % 4 or breadth % 4:
             raise ValueError(f"height and width must be divisible by 4, not {height}x{breadth}")
         self.image_shape = image_shape
-        down, up = [], []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
         before, after = channels, width
         while height % 2 == 0 and breadth % 2 == 0 and height > 8:
             down.append(nn.Conv2d(before, after, 4, stride=2, padding=1))

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mimicgan.damage import random_damage
 from mimicgan.models.restorer import Restorer
+from mimicgan.random_damage import random_damage
 from mimicgan.training import checkpoint
 
 Pairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
@@ -20,7 +20,7 @@ Pairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 class RestorerSettings:
     """Settings of the training of a universal restorer."""
 
-    steps: int = 20000
+    steps: int = 6000
     batch: int = 64
     """Images per step, in groups of 8 that share one random damage."""
     learning_rate: float = 1e-3

@@ -1,0 +1,88 @@
+"""Damages drawn at random: what a universal restorer is trained on, and where a fit starts."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mimicgan.damage import KNOTS, POOLS, ComposedDamage
+
+
+@torch.no_grad()
+def random_damage(shape: tuple[int, int, int], generator: torch.Generator) -> ComposedDamage:
+    """A damage drawn at random: a few parts, each with a strength from slight to heavy."""
+    damage = ComposedDamage(shape).requires_grad_(False)
+    damage.generator = generator
+
+    def uniform(low: float, high: float) -> float:
+        return float(torch.rand((), generator=generator)) * (high - low) + low
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator)
+
+    def geometry() -> None:
+        if uniform(0, 1) < 0.5:
+            damage.affine.copy_(normal(2, 3) * uniform(0, 0.15))
+        if uniform(0, 1) < 0.4:
+            damage.field.copy_(normal(1, 2, 7, 7) * uniform(0, 0.12))
+        if uniform(0, 1) < 0.3:
+            damage.jitter.fill_(uniform(0.02, 0.3))
+
+    def resampling() -> None:
+        damage.pooling[int(uniform(0, len(POOLS)))] = uniform(0.5, 1)
+
+    def blur() -> None:
+        first, second = (1 / math.exp(uniform(-0.7, 1.8)) for _ in range(2))
+        turn = uniform(-1, 1) * min(first, second)
+        damage.sharpness.copy_(torch.tensor([first, turn, second]))
+        damage.kernel.copy_(normal(damage.size, damage.size) * uniform(0, 1))
+
+    def tone() -> None:
+        line = torch.linspace(0, 1, KNOTS)
+        kind = uniform(0, 1)
+        if kind < 0.3:
+            out = line ** math.exp(uniform(-2, 2))
+        elif kind < 0.6:
+            out = ((line - uniform(0, 1)) * math.exp(uniform(0, 4)) + 0.5).clamp(0, 1)
+        else:
+            out = (normal(KNOTS).cumsum(0) * uniform(0, 0.15) + line).clamp(0, 1)
+        low, high = uniform(0, 0.5), uniform(0.5, 1)
+        if uniform(0, 1) < 0.4:
+            low, high = high, low
+        if uniform(0, 1) < 0.6:
+            low, high = round(low), round(high)
+        damage.curve.copy_((low + (high - low) * out) * 2 - 1)
+        if uniform(0, 1) < 0.3:
+            damage.level.fill_(uniform(0, 1))
+
+    def fixed_pattern() -> None:
+        for part, scale in ((damage.gain, 0.7), (damage.offset, 0.7)):
+            cells = int(uniform(2, 9))
+            kind = uniform(0, 1)
+            if kind < 0.4:
+                smooth = normal(1, shape[0], cells, cells) * uniform(0, scale)
+                part.copy_(functional.interpolate(smooth, shape[1:], mode="bicubic")[0])
+            elif kind < 0.6:
+                part.copy_(normal(*shape) * uniform(0, scale))
+            elif kind < 0.8:
+                holes = torch.rand(shape, generator=generator) < uniform(0, 0.5)
+                part.copy_(torch.where(holes, normal(*shape), 0.0))
+
+    def noise() -> None:
+        damage.noise[int(uniform(0, 3))] = math.exp(uniform(-3, 0.3))
+
+    def replacement() -> None:
+        k = int(uniform(0, 5))
+        for each in (k, (k + 1) % 2) if k < 2 and uniform(0, 1) < 0.5 else (k,):
+            share = uniform(0.03, 0.85) if each < 4 else 0.99
+            damage.chance[each] = math.log(share / (1 - share))
+            damage.value[each] = (-1.0, 0.0, 1.0, uniform(-1, 1))[int(uniform(0, 4))]
+            damage.spread[each] = uniform(0, 0.7) if uniform(0, 1) < 0.3 else 0.0
+        damage.square.fill_(math.log(uniform(0.2, 0.7) * shape[1]))
+
+    parts = (geometry, resampling, blur, tone, fixed_pattern, noise, replacement)
+    order = torch.randperm(len(parts), generator=generator).tolist()
+    for index in order[: (1, 1, 1, 2, 2, 3)[int(uniform(0, 6))]]:
+        parts[index]()
+    return damage.eval()
