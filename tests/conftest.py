@@ -2,14 +2,18 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from image_cases import GREY, some
 from mimicgan.data import fashion_mnist
 from mimicgan.data.idx import idx_bytes
 from mimicgan.errors import UserError
+from mimicgan.image_files import write_images
+from prior_cases import save_untrained
 
 torch.set_num_threads(2)
 
@@ -44,3 +48,20 @@ def small_fashion(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     monkeypatch.setattr(fashion_mnist, "SHA256", digests)
     return files
+
+
+@pytest.fixture(scope="session")
+def prior_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An untrained prior with discriminator and restorer, on disk."""
+    folder = tmp_path_factory.mktemp("weights") / "prior"
+    save_untrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three pictures."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_images(folder, ["a.png", "b.png", "c [1].png"], some((3, *GREY)))
+    return folder

@@ -78,26 +78,24 @@ def test_it_learns_two_classes_in_a_few_steps(tmp_path: Path) -> None:
     assert torch.equal(model(images.float() / 127.5 - 1).argmax(1), labels)
 
 
-def test_augmentation_shifts_by_at_most_two_pixels_and_mirrors_half() -> None:
-    images = torch.rand(600, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def test_augmentation_shifts_by_at_most_one_pixel() -> None:
+    images = torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
     before = images.clone()
     augmented = _augmented(images, torch.Generator().manual_seed(1))
     assert torch.equal(images, before)
     assert augmented.shape == images.shape
-    # Every one is one of the 25 shifts, mirrored or not, with black moving in.
-    padded = np.pad(images[:, 0].numpy(), ((0, 0), (2, 2), (2, 2)), constant_values=-1)
-    seen = np.zeros((2, 5, 5), int)
+    # Every one is one of the 9 shifts, with black moving in.
+    padded = np.pad(images[:, 0].numpy(), ((0, 0), (1, 1), (1, 1)), constant_values=-1)
+    seen = np.zeros((3, 3), int)
     for picture, source in zip(augmented[:, 0].numpy(), padded, strict=True):
         fits = [
-            (mirrored, top, left)
-            for mirrored, shown in enumerate((picture, picture[:, ::-1]))
-            for top in range(5)
-            for left in range(5)
-            if np.array_equal(shown, source[top : top + 28, left : left + 28])
+            (top, left)
+            for top in range(3)
+            for left in range(3)
+            if np.array_equal(picture, source[top : top + 28, left : left + 28])
         ]
         assert len(fits) == 1
         seen[fits[0]] += 1
-    assert (seen > 0).all()
-    assert 250 < seen[1].sum() < 350
+    assert (seen > 15).all()
     again = _augmented(images, torch.Generator().manual_seed(1))
     assert torch.equal(again, augmented)

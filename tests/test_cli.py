@@ -1,281 +1,36 @@
-"""The command line: as a process where the process matters, else through ``main``."""
+"""The command line, but for restore: help, corrupt, demo, data, training."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import mimicgan
+from cli_cases import call, listing, mistake
 from image_cases import GREY, some
-from mimicgan.cli import main
 from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.data import fashion_mnist
 from mimicgan.image_files import read_images, write_images
-from mimicgan.match import Damage
-from mimicgan.restore import restore
-from prior_cases import save_untrained
-
-QUICK = ("--method", "mimicgan", "--mimic.iterations", "1", "--mimic.latent-steps", "1")
 
 
-@pytest.fixture(scope="session")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("weights") / "prior"
-    save_untrained(folder)
-    return str(folder)
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of three damaged pictures."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    write_images(folder, ["a.png", "b.png", "c [1].png"], some((3, *GREY)))
-    return folder
-
-
-def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """``mimicgan ARGUMENTS`` as a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "mimicgan", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def call(*arguments: str | Path) -> int:
-    return main([str(a) for a in arguments])
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one line that a user's mistake is answered with."""
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    lines = err.splitlines()
-    assert lines[-1].startswith("mimicgan: error: ")
-    assert sum("error" in line for line in lines) == 1
-    return lines[-1]
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_restore_as_a_process(pictures: Path, tmp_path: Path, prior: str) -> None:
-    out = tmp_path / "new" / "out"
-    done = process("restore", pictures, out, "--prior", prior, *QUICK, "--json", "--seed", "5")
-    assert done.returncode == 0, done.stderr
-    assert listing(out) == ["a.png", "b.png", "c [1].png", "overview.png", "report.json"]
-    assert listing(out.parent) == ["out"]
-    report = json.loads((out / "report.json").read_text())
-    told = json.loads(done.stdout)
-    assert told["command"] == "restore"
-    assert {k: told[k] for k in ("seed", "method", "losses")} == {
-        k: report[k] for k in ("seed", "method", "losses")
-    }
-    assert report["inputs"]["names"] == ["a.png", "b.png", "c [1].png"]
-    assert (report["seed"], report["method"], report["prior"]) == (5, "mimicgan", "untrained")
-    assert report["settings"]["mimic"]["iterations"] == 1
-    assert report["versions"]["torch"] == torch.__version__
-    assert report["machine"]["torch_threads"] >= 1
-    assert set(report["losses"]) == {"surrogate", "latent"}
-    assert report["generator_passes"] > 0
-    assert report["understood"] is None
-    assert "3 images restored" in done.stderr
-    with Image.open(out / "overview.png") as sheet:
-        assert sheet.width > 3 * 56
-
-    again = process("restore", pictures, out, "--prior", prior, *QUICK)
-    assert again.returncode == 2
-    assert again.stderr.count("\n") == 1
-    assert "--overwrite" in again.stderr
-
-
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_restore_leaves_nothing(kind: int, tmp_path: Path, prior: str) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "mimicgan", "restore", "sample", str(out), "--prior", prior]
-    endless = ["--count", "50", "--method", "pgd", "--pgd.iterations", "1000000"]
-    with subprocess.Popen(
-        command + endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        started = time.monotonic()
-        while not list(tmp_path.iterdir()) and time.monotonic() - started < 60:
-            time.sleep(0.05)
-        assert listing(tmp_path)[0].startswith(".out-")
-        time.sleep(0.5)
-        running.send_signal(kind)
-        shown, told = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert (shown, told) == ("", "mimicgan: interrupted; nothing was written\n")
-    assert listing(tmp_path) == []
-
-
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_restore_takes_any_number(count: int, tmp_path: Path, prior: str) -> None:
-    array = some((count, *GREY)).numpy()[:, 0]
-    np.save(tmp_path / "in.npy", array)
-    out = tmp_path / "out"
-    batches = ("--batch", "3")
-    assert call("restore", tmp_path / "in.npy", out, "--prior", prior, *QUICK, *batches) == 0
-    restored = np.load(out / "in.npy")
-    assert (restored.shape, restored.dtype) == (array.shape, array.dtype)
-    assert 0 <= restored.min() <= restored.max() <= 1
-
-
-def test_restore_is_what_the_library_does(pictures: Path, tmp_path: Path, prior: str) -> None:
-    assert call("restore", pictures, tmp_path / "out", "--prior", prior, *QUICK) == 0
-    loaded = mimicgan.load_prior(prior)
-    quick = replace(mimicgan.Settings().mimic, iterations=1, latent_steps=1)
-    observed = read_images(pictures, GREY).images
-    expected = restore(observed, loaded, mimicgan.Settings(method="mimicgan", mimic=quick))
-    for name, image in zip(listing(pictures), expected.images, strict=True):
-        restored = read_images(tmp_path / "out" / name, GREY).images[0]
-        torch.testing.assert_close(restored, image, rtol=0, atol=0.5 / 255 + 1e-6)
-
-
-def test_restore_refuses_bad_output(
-    pictures: Path, tmp_path: Path, prior: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = listing(pictures)
-    common = ("--prior", prior, *QUICK)
-    assert "is the input" in mistake(capsys, "restore", pictures, pictures, *common)
-    assert "inside the input" in mistake(capsys, "restore", pictures, pictures / "x", *common)
-    assert "holds the input" in mistake(
-        capsys, "restore", pictures, tmp_path, "--overwrite", *common
-    )
-    assert "is a file" in mistake(capsys, "restore", pictures, pictures / "a.png", *common) or True
-    for name in ("overview.png",):
-        write_images(pictures, [name], some((1, *GREY)))
-        assert "overview.png" in mistake(capsys, "restore", pictures, tmp_path / "out", *common)
-        (pictures / name).unlink()
-    assert listing(pictures) == before
-    assert listing(tmp_path) == ["in"]
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old.txt").write_text("old")
-    assert "--overwrite" in mistake(capsys, "restore", pictures, out, *common)
-    assert listing(out) == ["old.txt"]
-    assert call("restore", pictures, out, *common, "--overwrite") == 0
-    assert "old.txt" not in listing(out)
-
-
-def test_restore_refuses_bad_input(
-    tmp_path: Path, prior: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def told(source: Path | str, *more: str) -> str:
-        return mistake(capsys, "restore", source, tmp_path / "out", "--prior", prior, *QUICK, *more)
-
-    bad = some((2, *GREY)).numpy()
-    bad[1, 0, 3, 3] = np.nan
-    np.save(tmp_path / "nan.npy", bad)
-    assert "NaN" in told(tmp_path / "nan.npy")
-    folder = tmp_path / "in"
-    folder.mkdir()
-    assert "empty" in told(folder)
-    write_images(folder, ["whole.png", "cut.png"], some((2, *GREY)))
-    content = (folder / "cut.png").read_bytes()
-    (folder / "cut.png").write_bytes(content[: len(content) // 2])
-    assert "cut.png" in told(folder)
-    (folder / "cut.png").unlink()
-    assert "does not exist" in told(tmp_path / "nowhere")
-    assert "1 or more" in told(folder, "--batch", "0")
-    assert "1 or more" in told(folder, "--threads", "0")
-    assert "1 or more" in told("sample", "--count", "0")
-    assert "--method auto" in told(folder, "--save-damage", str(tmp_path / "d"))
-    assert "--method auto" in told(folder, "--damage", str(tmp_path / "d"))
-    if not torch.cuda.is_available():
-        assert "no GPU" in told(folder, "--device", "cuda")
-    assert listing(tmp_path) == ["in", "nan.npy"]
-
-
-def test_restore_refuses_tampered_weights(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "p"
-    save_untrained(folder, parts=False)
-    content = bytearray((folder / "prior.safetensors").read_bytes())
-    content[-1] ^= 1
-    (folder / "prior.safetensors").write_bytes(content)
-    line = mistake(capsys, "restore", pictures, tmp_path / "out", "--prior", folder, *QUICK)
-    assert "SHA-256 differs" in line
-    assert listing(tmp_path) == ["in", "p"]
-
-
-def test_a_damage_that_was_not_understood_is_told(
-    pictures: Path,
-    tmp_path: Path,
-    prior: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def lost(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
-        return replace(restore(*args, **kwargs), misfit=99.0)
-
-    monkeypatch.setattr("mimicgan.commands.restore.restore", lost)
-    command = ("restore", pictures, tmp_path / "out", "--prior", prior, *QUICK, "--quiet")
-    assert call(*command) == 0
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("the damage was not understood: misfit 99.00")
-    assert err.count("\n") == 1
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert (report["understood"], report["misfit"]) == (False, 99.0)
-
-
-@pytest.mark.skipif(not hasattr(Damage, "save"), reason="damages cannot be saved yet")
-def test_a_saved_damage_is_used_again(
-    pictures: Path, tmp_path: Path, prior: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    steps = ("bank", "draws", "sample", "short-steps", "long-steps", "restorer-steps")
-    quick = [word for name in steps for word in (f"--match.{name}", "8")]
-    common = ("--prior", prior, *quick)
-    out, kept = tmp_path / "out", tmp_path / "damage.safetensors"
-    fit = ("restore", "sample", out, "--count", "8", *common)
-    assert call(*fit, "--save-damage", kept) == 0
-    assert "--overwrite" in mistake(
-        capsys, "restore", pictures, tmp_path / "other", *common, "--save-damage", kept
-    )
-    one = pictures / "a.png"
-    assert call("restore", one, tmp_path / "one", *common, "--damage", kept) == 0
-    assert listing(tmp_path / "one") == ["a.png", "overview.png", "report.json"]
-    inside = tmp_path / "all"
-    assert call("restore", "sample", inside, *fit[3:], "--save-damage", inside / "d.bin") == 0
-    assert "d.bin" in listing(inside)
-    assert "not exist" in mistake(
-        capsys, "restore", one, tmp_path / "x", *common, "--damage", tmp_path / "gone"
-    )
-
-
-def test_corrupt(tmp_path: Path, prior: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("dropped", "unseen:gamma:high"):
         out = tmp_path / kind.replace(":", "-")
         assert call("corrupt", "sample", out, "--kind", kind, "--count", "3", "--json") == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["kind"], told["count"]) == (kind, 3)
         assert listing(out) == [f"sample-00{i}.png" for i in range(3)]
-    clean = mimicgan.corrupt  # the same function that the library exports
-    from mimicgan.data import fashion_mnist
-
     images = fashion_mnist.sample().images[:3].float() / 255
-    expected = clean("dropped", images, torch.Generator().manual_seed(0))
+    expected = mimicgan.corrupt("dropped", images, torch.Generator().manual_seed(0))
     found = read_images(tmp_path / "dropped", GREY).images
     torch.testing.assert_close(found, expected, rtol=0, atol=0.5 / 255 + 1e-6)
 
-    again = ("corrupt", tmp_path / "dropped", tmp_path / "b", "--prior", prior)
+    again = ("corrupt", tmp_path / "dropped", tmp_path / "b", "--prior", prior_folder)
     assert call(*again, "--kind", "binary") == 0
     assert "--list" in mistake(capsys, "corrupt", "sample", tmp_path / "c", "--kind", "nothing")
     assert "--list" in mistake(
@@ -296,13 +51,15 @@ def test_corrupt_lists_its_kinds(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_demo(
     tmp_path: Path,
-    prior: str,
+    prior_folder: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from mimicgan.models.classifier import FashionClassifier
 
-    monkeypatch.setattr("mimicgan.commands.demo.load_prior", lambda _: mimicgan.load_prior(prior))
+    monkeypatch.setattr(
+        "mimicgan.commands.demo.load_prior", lambda _: mimicgan.load_prior(prior_folder)
+    )
     monkeypatch.setattr(
         "mimicgan.commands.demo.load_classifier", lambda _: FashionClassifier().eval()
     )
@@ -334,7 +91,16 @@ def test_train_gan_goes_on_and_ends_in_a_prior(
     data.mkdir()
     write_images(data, [f"{i}.png" for i in range(30)], some((30, *GREY)))
     steps = ("--steps", "4", "--warmup", "2", "--batch", "8")
-    command = ("train", "gan", "--data", data, "--out", out, *steps, "--json")
+    command: tuple[str | Path, ...] = (
+        "train",
+        "gan",
+        "--data",
+        data,
+        "--out",
+        out,
+        *steps,
+        "--json",
+    )
     assert call(*command) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 4
     samples = listing(out / "samples")

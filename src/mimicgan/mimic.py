@@ -48,7 +48,8 @@ def mimic(
                 scale=settings.scale,
                 generator=generator,
             )
-    f = surrogate.requires_grad_(True)
+    f = surrogate
+    # What a user froze stays frozen.
     theta = [p for p in f.parameters() if p.requires_grad]
     z = prior.mean_latent(generator).expand(len(y), -1).clone().requires_grad_(True)
     update_z = optimizer(settings.optimizer, [z], settings.latent_rate)

@@ -8,21 +8,21 @@ from typing import Literal
 class MimicSettings:
     """Every number of Algorithm 1."""
 
-    iterations: int = 60
+    iterations: int = 30
     """T: alternations."""
     surrogate_steps: int = 10
     """T1: surrogate updates in an alternation."""
     latent_steps: int = 10
     """T2: latent updates in an alternation."""
-    surrogate_rate: float = 1e-3
+    surrogate_rate: float = 5e-3
     """gamma_s: learning rate of the surrogate."""
-    latent_rate: float = 1e-3
+    latent_rate: float = 0.05
     """gamma_g: learning rate of the latents."""
     adversarial: float = 1e-4
     """lambda_adv of equation 3."""
     identity: float = 0.0
     """lambda_I of equation 3."""
-    optimizer: Literal["rmsprop", "tf-rmsprop", "adam"] = "rmsprop"
+    optimizer: Literal["rmsprop", "tf-rmsprop", "adam"] = "adam"
     """RMSProp as torch has it, as TensorFlow 1 had it, or Adam."""
     surrogate: Literal["conv", "identity"] = "conv"
     """Table 5's network, or none: projected gradient descent."""

@@ -1,5 +1,6 @@
 """What a user calls: any number of images, any method, one Restoration."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from mimicgan.match import MatchSettings, match
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.prior import Prior
+from mimicgan.training.checkpoint import step_generator
 
 Method = Literal["auto", "mimicgan", "pgd", "universal"]
 
@@ -73,14 +75,17 @@ def restore(
     settings: Settings | Method = "auto",
     *,
     damage: Damage | None = None,
+    surrogate: nn.Module | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
     """Restore observed images (n, c, h, w) in [0, 1], float32, that share one unknown damage.
 
     Any n >= 1. ``damage`` is a learnt damage from an earlier restoration of the same source: then
-    nothing is fitted. ``callback`` sees every update. Works under no_grad and inference_mode; the
-    same settings and seed give the same result on one machine. Raises ValueError for images of
-    another shape or range.
+    nothing is fitted. ``surrogate`` is a module of one's own, images in [-1, 1] to images, that
+    takes the place of Table 5's in Algorithm 1; a copy of it is trained for each batch.
+    ``callback`` sees every update. Works under no_grad and inference_mode; the same settings and
+    seed give the same result on one machine. Raises ValueError for images of another shape or
+    range.
     """
     if isinstance(settings, str):
         if settings not in get_args(Method):
@@ -107,23 +112,25 @@ def restore(
             if damage is None:
                 damage = match(y, prior, settings.match, generator, note)
             misfit = damage.misfit
-            images, surrogate = damage.restore(y), damage.surrogate
+            images, learnt = damage.restore(y), damage.surrogate
             simulated = damage.simulate(images, generator)
         else:
             own = settings.mimic if settings.method == "mimicgan" else settings.pgd
             found, shown, made = [], [], []
-            for index, part in enumerate(torch.split(y, settings.batch)):
-                generator = torch.Generator().manual_seed(settings.seed + index)
-                z, surrogate = mimic(part, prior, own, generator, callback=note)
+            # Even parts: one image left over would get a surrogate of its own.
+            parts = -(-len(y) // settings.batch)
+            for index, part in enumerate(torch.tensor_split(y, parts)):
+                generator = step_generator(settings.seed, index)
+                z, learnt = mimic(part, prior, own, generator, copy.deepcopy(surrogate), note)
                 with torch.no_grad():
                     made.append(prior.generator(z))
-                    shown.append(surrogate(made[-1]))
+                    shown.append(learnt(made[-1]))
                 found.append(z)
             latents, images, simulated = torch.cat(found), torch.cat(made), torch.cat(shown)
     return Restoration(
         images=to_user(images),
         simulated=to_user(simulated),
-        surrogate=surrogate,
+        surrogate=learnt,
         latents=latents,
         history=history,
         settings=settings,

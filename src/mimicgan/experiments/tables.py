@@ -231,7 +231,9 @@ def _caption(record: Record) -> str:
     missing = record.get("units_missing", 0)
     partly = f" **Not finished: {missing} portions are missing.**" if missing else ""
     counts = _range(row["n_images"] for row in record["rows"])
+    seeds = len(record["seeds"])
+    drawn = "1 seed" if seeds == 1 else f"{seeds} seeds, drawn independently"
     return (
-        f"{split} n = {counts} a cell ({len(record['seeds'])} seeds, drawn independently), "
+        f"{split} n = {counts} a cell ({drawn}), "
         f"± is half of the 95 % interval. `{record['command']}`, {record['date']}.{partly}"
     ).strip()

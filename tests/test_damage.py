@@ -1,0 +1,85 @@
+"""The composed damage part by part, against independent arithmetic."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import convolve
+
+from mimicgan.damage import KNOTS, ComposedDamage
+from mimicgan.random_damage import random_damage
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture
+def x(fashion) -> torch.Tensor:
+    return fashion.images[:6].float() / 127.5 - 1
+
+
+def test_it_starts_as_the_identity(x) -> None:
+    assert (ComposedDamage(SHAPE)(x) - x).abs().max() < 2e-3
+
+
+def test_blur_is_a_mirrored_convolution_with_the_kernel(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    damage.kernel.copy_(torch.randn(damage.size, damage.size, generator=generator))
+    damage.sharpness.copy_(torch.tensor([0.3, 0.2, 0.6]))
+    kernel = damage.blur_kernel().numpy()
+    assert kernel.min() >= 0
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    # A correlation: scipy's convolution turns the kernel, mirror is the border without the edge.
+    expected = convolve(x[0, 0].numpy(), kernel[::-1, ::-1], mode="mirror")
+    np.testing.assert_allclose(damage(x)[0, 0].numpy(), expected, atol=2e-3)
+
+
+def test_the_curve_is_a_linear_interpolation(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    values = torch.linspace(1, -1, KNOTS) ** 3
+    damage.curve.copy_(values)
+    damage.sharpness.copy_(torch.tensor([9.0, 0.0, 9.0]))
+    expected = np.interp(x.numpy(), np.linspace(-1, 1, KNOTS), values.numpy())
+    np.testing.assert_allclose(damage(x).numpy(), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_the_learnt_share_of_pixels_is_replaced_by_the_learnt_value(part: int) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.generator = torch.Generator().manual_seed(0)
+    damage.chance[part] = math.log(0.3 / 0.7)
+    damage.value[part] = 0.5
+    out = damage(torch.full((400, *SHAPE), -0.25))
+    share = (out - 0.5).abs().lt(1e-3).float().mean().item()
+    assert share == pytest.approx(0.3, abs=0.03)
+    assert ((out - 0.5).abs().lt(1e-3) | (out + 0.25).abs().lt(1e-2)).all()
+
+
+def test_every_part_gets_a_gradient(x) -> None:
+    damage = ComposedDamage(SHAPE)
+    with torch.no_grad():
+        damage.chance.zero_()
+        damage.curve.mul_(0.9)
+    damage(x).square().mean().backward()
+    silent = [n for n, p in damage.named_parameters() if p.grad is None or not p.grad.any()]
+    # The level of a grey image's median, black here, does not matter; one channel has no colours.
+    assert set(silent) <= {"level", "colour"}
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_random_damages_keep_shape_and_range_and_follow_the_seed(shape) -> None:
+    x = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def draw(seed: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            return [random_damage(shape, generator)(x) for _ in range(25)]
+
+    first, again, other = draw(0), draw(0), draw(1)
+    for out in first:
+        assert out.shape == x.shape
+        assert out.isfinite().all()
+        assert out.abs().max() <= 1 + 1e-5
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))

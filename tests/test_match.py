@@ -1,0 +1,133 @@
+"""Matching distributions: the distance, the fit, the learnt damage on disk, the default method."""
+
+import numpy as np
+import pytest
+import torch
+
+from mimicgan import restore as package_restore
+from mimicgan.errors import UserError
+from mimicgan.learnt import Damage
+from mimicgan.losses import energy_distance
+from mimicgan.match import MatchSettings, SetDistance, fit_damage, simulated_pairs
+from mimicgan.models.restorer import Restorer
+from mimicgan.prior import Prior
+from mimicgan.restore import Settings
+from prior_cases import untrained_generator
+
+SMALL = MatchSettings(
+    bank=96,
+    draws=12,
+    sample=32,
+    starts=2,
+    short_steps=4,
+    long_steps=20,
+    restorer_steps=3,
+    restorer_batch=8,
+)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    torch.manual_seed(0)
+    return Prior(untrained_generator(), 100, (1, 28, 28), restorer=Restorer((1, 28, 28)))
+
+
+def test_energy_distance_against_plain_loops() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(7, 3)), rng.normal(1, 2, size=(5, 3))
+
+    def mean(pairs) -> float:
+        return float(np.mean([np.linalg.norm(p - q) for p, q in pairs]))
+
+    expected = 2 * mean([(p, q) for p in a for q in b])
+    expected -= mean([(a[i], a[j]) for i in range(7) for j in range(7) if i != j])
+    expected -= mean([(b[i], b[j]) for i in range(5) for j in range(5) if i != j])
+    found = energy_distance(torch.from_numpy(a), torch.from_numpy(b)).item()
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    distance = SetDistance(x[:200], torch.Generator().manual_seed(0))
+    assert abs(distance(x[200:400]).item()) < 0.01
+    assert distance(-x[200:400]).item() > 0.1
+    assert distance(x[200:400] + 0.3 * torch.randn(200, 1, 28, 28)).item() > 0.05
+
+
+def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    settings = MatchSettings(draws=40, sample=64, starts=2, short_steps=10, long_steps=60)
+    generator = torch.Generator().manual_seed(0)
+    damage, misfit = fit_damage(-x[:60], x[100:400], settings, generator)
+    distance = SetDistance(-x[:60], generator)
+    assert distance(damage(x[400:500])).item() < 0.25 * distance(x[400:500]).item()
+    # Bright places became dark ones.
+    with torch.no_grad():
+        simulated = damage(x[400:410])
+    pair = torch.stack([simulated.flatten(), x[400:410].flatten()])
+    assert torch.corrcoef(pair)[0, 1] < -0.7
+    assert np.isfinite(misfit)
+
+
+def test_pairs_are_learnt_damage_and_random_damage(fashion) -> None:
+    bank = fashion.images[:50].float() / 127.5 - 1
+    generator = torch.Generator().manual_seed(0)
+    damage, _ = fit_damage(bank, bank, SMALL, generator)
+    damaged, clean = simulated_pairs(damage, bank, SMALL)(0, generator)
+    assert damaged.shape == clean.shape == (SMALL.restorer_batch, 1, 28, 28)
+    known = {tuple(x.flatten().tolist()) for x in bank}
+    assert all(tuple(x.flatten().tolist()) in known for x in clean)
+
+
+def test_the_default_method_repeats_to_the_bit_and_minds_the_seed(prior, fashion) -> None:
+    y = 1 - fashion.images[:6].float() / 255
+    first, again = (package_restore(y, prior, Settings(match=SMALL)) for _ in range(2))
+    other = package_restore(y, prior, Settings(match=SMALL, seed=1))
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.simulated, again.simulated)
+    assert first.misfit == again.misfit
+    assert not torch.equal(first.images, other.images)
+    assert first.generator_passes == SMALL.bank
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
+def test_constant_images_and_few_of_them_are_no_accident(prior, count: int, value: float) -> None:
+    y = torch.full((count, 1, 28, 28), value)
+    result = package_restore(y, prior, Settings(match=SMALL))
+    assert result.images.isfinite().all()
+    assert result.images.shape == y.shape
+    assert (result.misfit is None) == (count < SMALL.fewest)
+
+
+def test_nan_is_refused(prior) -> None:
+    y = torch.full((5, 1, 28, 28), float("nan"))
+    with pytest.raises(ValueError, match=r"NaN|finite"):
+        package_restore(y, prior, Settings(match=SMALL))
+
+
+def test_a_saved_damage_restores_as_the_learnt_one(prior, fashion, tmp_path) -> None:
+    y = fashion.images[:6].float() / 255
+    learnt = package_restore(y, prior, Settings(match=SMALL))
+    learnt.damage.save(tmp_path / "damage.safetensors")
+    damage = Damage.load(tmp_path / "damage.safetensors", prior)
+    one = package_restore(y[:1], prior, Settings(match=SMALL), damage=damage)
+    torch.testing.assert_close(one.images, learnt.images[:1])
+    assert one.misfit == learnt.misfit
+    assert one.generator_passes == 0
+
+
+def test_a_file_that_is_no_damage_is_refused(prior, tmp_path) -> None:
+    path = tmp_path / "damage.safetensors"
+    path.write_bytes(b"not a safetensors file")
+    with pytest.raises(UserError, match="damage"):
+        Damage.load(path, prior)
+    with pytest.raises(UserError, match="missing"):
+        Damage.load(tmp_path / "missing", prior)
+    Damage.universal(prior).save(path)
+    colour = Prior(torch.nn.Identity(), 4, (3, 28, 28))
+    with pytest.raises(UserError, match="prior"):
+        Damage.load(path, colour)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="again"):
+        Damage.load(path, prior)
