@@ -69,7 +69,7 @@ def test_an_interrupted_restore_leaves_nothing(
         "--prior",
         prior_folder,
     ]
-    endless = ["--count", "50", "--method", "pgd", "--pgd.iterations", "1000000"]
+    endless = ["--count", "50", "--method", "pgd", "--pgd.iterations", "1000000", "--quiet"]
     with subprocess.Popen(
         command + endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:

@@ -166,16 +166,16 @@ class ComposedDamage(nn.Module):
         """How far from the identity: a sum of absolute deviations, each part on its own scale."""
         curve = self.curve - torch.linspace(-1, 1, KNOTS)
         parts = [
-            10 * self.affine.abs().mean(),
-            10 * self.field.abs().mean(),
+            20 * self.affine.abs().mean(),
+            20 * self.field.abs().mean(),
             self.jitter.abs(),
             self.pooling.abs().sum(),
             curve.abs().mean(),
             self.level.abs(),
-            2 * self.gain.abs().mean(),
-            2 * self.offset.abs().mean(),
-            self.noise.abs().sum(),
-            self.chance.sigmoid().sum(),
+            20 * self.gain.abs().mean(),
+            20 * self.offset.abs().mean(),
+            0.2 * self.noise.abs().sum(),
+            0.1 * self.chance.sigmoid().sum(),
             0.1 * self.kernel.abs().mean(),
         ]
         return torch.stack(parts).sum()

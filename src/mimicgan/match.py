@@ -5,6 +5,7 @@ damages are tried, the nearest are refined by gradient steps on a set distance, 
 makes unlimited pairs (f(G(z)), G(z)) on which the prior's restorer is fine-tuned.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,19 +28,21 @@ class MatchSettings:
 
     bank: int = 2048
     """Generated images that stand for the prior."""
-    draws: int = 256
+    draws: int = 200
     """Random damages tried first."""
     sample: int = 128
     """Generated images compared with the observations at a time."""
-    starts: int = 4
+    starts: int = 3
     """Nearest damages that are refined."""
     short_steps: int = 40
     """Gradient steps of each of them."""
     long_steps: int = 160
     """Further gradient steps of the best one."""
-    penalty: float = 0.01
+    penalty: float = 0.005
     """Weight of the damage's distance from the identity."""
-    restorer_steps: int = 300
+    margin: float = 0.03
+    """An undamaged explanation is kept unless a damage brings the set distance down by this much."""
+    restorer_steps: int = 200
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     restorer_batch: int = 64
     restorer_rate: float = 5e-4
@@ -120,7 +123,7 @@ def match(
     """Fit the damage of observations y (n, c, h, w) in [-1, 1], then a restorer for it."""
     if len(y) < settings.fewest:
         return Damage.universal(prior)
-    bank = prior.sample(settings.bank, generator)
+    bank = as_pictures(prior.sample(settings.bank, generator))
     surrogate, misfit = fit_damage(y, bank, settings, generator, callback)
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = fit_restorer(
@@ -134,6 +137,11 @@ def match(
     return Damage(surrogate, restorer, misfit)
 
 
+def as_pictures(x: Tensor) -> Tensor:
+    """Images in [-1, 1] rounded to 256 levels: tanh never quite reaches the black of a real image."""
+    return ((x + 1) * 127.5).round() / 127.5 - 1
+
+
 def fit_damage(
     y: Tensor,
     bank: Tensor,
@@ -145,9 +153,11 @@ def fit_damage(
     distance = SetDistance(y[: 2 * settings.sample], generator)
     shape = (y.shape[1], y.shape[2], y.shape[3])
     trial = bank[: settings.sample]
-    candidates: list[tuple[float, ComposedDamage]] = []
-    for draw in range(settings.draws + 1):
-        candidate = random_damage(shape, generator) if draw else ComposedDamage(shape)
+    undamaged = ComposedDamage(shape)
+    plain = _value(undamaged, trial, distance, generator)
+    candidates: list[tuple[float, ComposedDamage]] = [(plain, copy.deepcopy(undamaged))]
+    for _ in range(settings.draws):
+        candidate = random_damage(shape, generator)
         candidates.append((_value(candidate, trial, distance, generator), candidate))
     refined = []
     for _, candidate in sorted(candidates, key=lambda pair: pair[0])[: settings.starts]:
@@ -155,6 +165,8 @@ def fit_damage(
         refined.append((_value(candidate, trial, distance, generator), candidate))
     best = min(refined, key=lambda pair: pair[0])[1]
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
+    if plain - _value(best, trial, distance, generator) < settings.margin:
+        best = undamaged
     return best, _misfit(best, y, bank, distance, generator)
 
 
