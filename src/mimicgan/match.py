@@ -41,7 +41,7 @@ class MatchSettings:
     penalty: float = 0.005
     """Weight of the damage's distance from the identity."""
     margin: float = 0.03
-    """An undamaged explanation is kept unless a damage brings the set distance down by this much."""
+    """Images count as undamaged unless a damage brings the set distance down by this much."""
     restorer_steps: int = 200
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     restorer_batch: int = 64
@@ -138,7 +138,7 @@ def match(
 
 
 def as_pictures(x: Tensor) -> Tensor:
-    """Images in [-1, 1] rounded to 256 levels: tanh never quite reaches the black of a real image."""
+    """Images in [-1, 1] rounded to 256 levels: tanh never quite reaches a real image's black."""
     return ((x + 1) * 127.5).round() / 127.5 - 1
 
 
