@@ -292,6 +292,7 @@ def test_sign_and_gain_of_a_damage_are_recovered(truth: float) -> None:
         surrogate_rate=0.005,
         latent_rate=0.005,
         adversarial=0.0,
+        optimizer="rmsprop",
     )
     gain = Gain()
     z, f = mimic(truth * clean, diagonal_prior(generator), settings, seeded(), surrogate=gain)

@@ -138,8 +138,11 @@ class Restore(PriorFlags):
 
 
 def expected_steps(settings: Settings, count: int) -> int | None:
-    """Updates that Algorithm 1 or PGD will report; None for methods that do not tell before."""
-    if settings.method not in ("mimicgan", "pgd"):
+    """Updates that the method will report; None where it makes none."""
+    if settings.method == "auto" and count >= settings.match.fewest:
+        match = settings.match
+        return match.starts * match.short_steps + match.long_steps + match.restorer_steps
+    if settings.method in ("auto", "universal"):
         return None
     own = settings.mimic if settings.method == "mimicgan" else settings.pgd
     fitted = own.surrogate_steps if own.surrogate != "identity" else 0
