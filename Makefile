@@ -3,7 +3,7 @@
 #   .venv/bin/mimicgan demo
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench reproduce reproduce-robust reproduce-unseen reproduce-observations clean help
+.PHONY: demo test lint reproduce reproduce-robust reproduce-unseen reproduce-observations clean help
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -20,9 +20,6 @@ lint: .venv/.dev ## check style and types alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-bench: .venv/.reproduce ## measure speed
-	$(BIN)/mimicgan bench
 
 reproduce: reproduce-robust reproduce-unseen reproduce-observations ## all of the experiments below
 
