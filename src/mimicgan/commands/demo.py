@@ -33,9 +33,9 @@ LABELS: dict[Method, str] = {
 }
 # Less of everything than a restoration has, for all to be over in a minute or so.
 QUICK = MatchSettings(
-    draws=100, starts=2, short_steps=20, long_steps=80, restorer_steps=60, bank=1024
+    draws=80, starts=2, short_steps=15, long_steps=60, restorer_steps=50, bank=1024
 )
-SHORT, SHORT_PGD = replace(MIMICGAN, iterations=15), replace(PGD, iterations=15)
+SHORT, SHORT_PGD = replace(MIMICGAN, iterations=10), replace(PGD, iterations=10)
 # Algorithm 1 and PGD search every image's latent step by step.
 SLOW: tuple[Method, ...] = ("pgd", "mimicgan")
 
@@ -80,9 +80,9 @@ class Demo(ComputeFlags):
     few: int = 10
     """Images for PGD and Algorithm 1, which take their time over each."""
     mimic: MimicSettings = SHORT
-    """Numbers of Algorithm 1, with half of its alternations."""
+    """Numbers of Algorithm 1, with a third of its alternations."""
     pgd: MimicSettings = SHORT_PGD
-    """Numbers of projected gradient descent, with half of its steps."""
+    """Numbers of projected gradient descent, with a third of its steps."""
     match: MatchSettings = QUICK
     """Numbers of the default method, fewer than in a restoration."""
 
