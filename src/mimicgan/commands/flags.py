@@ -65,6 +65,21 @@ class ComputeFlags(OutputFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainFlags(ComputeFlags):
+    """How a training talks, and what it computes on: the processor, resumed from checkpoints."""
+
+    @property
+    def after_interrupt(self) -> str:
+        return "run the same again, and it goes on from the last checkpoint"
+
+    def prepare(self) -> torch.device:
+        device = super().prepare()
+        if device.type != "cpu":
+            raise UserError("training runs on the processor only; leave --device out")
+        return device
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorFlags(ComputeFlags):
     """Which prior a command takes."""
 

@@ -10,8 +10,7 @@ import torch
 import tyro
 from torch import nn
 
-from mimicgan.commands.flags import PATH, ComputeFlags
-from mimicgan.commands.train_gan import GO_ON
+from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
 from mimicgan.metrics import accuracy
@@ -20,7 +19,7 @@ from mimicgan.training.classifier import ClassifierSettings, train_classifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainClassifier(ComputeFlags):
+class TrainClassifier(TrainFlags):
     """Train the classifier on Fashion-MNIST; its accuracies on unseen images go on the card.
 
     Examples:
@@ -35,14 +34,9 @@ class TrainClassifier(ComputeFlags):
         default_factory=ClassifierSettings
     )
 
-    @property
-    def after_interrupt(self) -> str:
-        return GO_ON
-
     def run(self) -> None:
-        screen, device = self.screen(), self.prepare()
-        if device.type != "cpu":
-            raise UserError("training runs on the processor only; leave --device out")
+        screen = self.screen()
+        self.prepare()
         data = fashion_mnist.load("train", self.data_dir)
         if not 2 <= self.settings.batch <= len(data.images):
             raise UserError(f"--batch {self.settings.batch} must be 2 to {len(data.images)}")

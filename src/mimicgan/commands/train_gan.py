@@ -11,7 +11,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from mimicgan.commands.flags import PATH, ComputeFlags
+from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.screen import Advance
 from mimicgan.data import fashion_mnist
 from mimicgan.data.folder import folder_images
@@ -25,11 +25,10 @@ from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
 
 FASHION = "fashion-mnist"
 ROWS, COLUMNS = 4, 10
-GO_ON = "run the same again, and it goes on from the last checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainGan(ComputeFlags):
+class TrainGan(TrainFlags):
     """Train a GAN on clean images; the result is a prior for `mimicgan restore --prior`.
 
     OUT gets a checkpoint (a run that was cut short goes on from it when started again), a grid of
@@ -52,14 +51,9 @@ class TrainGan(ComputeFlags):
     """Terms on the card; those of Fashion-MNIST for it."""
     settings: Annotated[GanSettings, tyro.conf.arg(name="")] = field(default_factory=GanSettings)
 
-    @property
-    def after_interrupt(self) -> str:
-        return GO_ON
-
     def run(self) -> None:
-        screen, device = self.screen(), self.prepare()
-        if device.type != "cpu":
-            raise UserError("training runs on the processor only; leave --device out")
+        screen = self.screen()
+        self.prepare()
         settings = self.settings
         if settings.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)

@@ -10,18 +10,17 @@ import torch
 import tyro
 from torch import Tensor
 
-from mimicgan.commands.flags import PATH, ComputeFlags
-from mimicgan.commands.train_gan import FASHION, GO_ON
+from mimicgan.commands.flags import PATH, TrainFlags
+from mimicgan.commands.train_gan import FASHION
 from mimicgan.data import fashion_mnist
 from mimicgan.data.folder import folder_images
-from mimicgan.errors import UserError
 from mimicgan.images import to_internal
 from mimicgan.pretrained import load_card, load_prior, save_prior
 from mimicgan.training.restorer import RestorerSettings, train_universal
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRestorer(ComputeFlags):
+class TrainRestorer(TrainFlags):
     """Train a restorer on clean images under random damages, and add it to a prior.
 
     The default method starts from it and needs far less time for each new damage.
@@ -43,14 +42,9 @@ class TrainRestorer(ComputeFlags):
         default_factory=RestorerSettings
     )
 
-    @property
-    def after_interrupt(self) -> str:
-        return GO_ON
-
     def run(self) -> None:
-        screen, device = self.screen(), self.prepare()
-        if device.type != "cpu":
-            raise UserError("training runs on the processor only; leave --device out")
+        screen = self.screen()
+        self.prepare()
         prior, card = load_prior(self.prior), load_card(self.prior)
         if self.data == "samples":
             images = prior.sample(20000, torch.Generator().manual_seed(self.settings.seed))
