@@ -1,22 +1,30 @@
 """Matching distributions: the distance, the fit, the learnt damage on disk, the default method."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mimicgan import restore as package_restore
+from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
+from mimicgan.fit import fit_damage, prior_mismatch, same_greys, same_moments
 from mimicgan.learnt import Damage
 from mimicgan.losses import energy_distance
-from mimicgan.match import MatchSettings, SetDistance, fit_damage, simulated_pairs
+from mimicgan.match import MatchSettings, simulated_pairs
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
+from mimicgan.set_distance import SetDistance, random_corners
 from prior_cases import untrained_generator
 
 SMALL = MatchSettings(
     bank=96,
     draws=12,
+    rounds=1,
+    parents=3,
+    children=4,
     sample=32,
     starts=2,
     short_steps=4,
@@ -48,7 +56,7 @@ def test_energy_distance_against_plain_loops() -> None:
 
 def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
-    distance = SetDistance(x[:200], torch.Generator().manual_seed(0))
+    distance = SetDistance(x[:200], random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
     assert abs(distance(x[200:400]).item()) < 0.01
     assert distance(-x[200:400]).item() > 0.1
     assert distance(x[200:400] + 0.3 * torch.randn(200, 1, 28, 28)).item() > 0.05
@@ -56,23 +64,59 @@ def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion
 
 def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
-    settings = MatchSettings(draws=40, sample=64, starts=2, short_steps=10, long_steps=60)
+    settings = MatchSettings(
+        draws=40, rounds=1, sample=64, starts=2, short_steps=10, long_steps=60
+    )
     generator = torch.Generator().manual_seed(0)
-    damage, misfit = fit_damage(-x[:60], x[100:400], settings, generator)
-    distance = SetDistance(-x[:60], generator)
+    fit = fit_damage(-x[:60], x[100:400], settings, generator)
+    damage = fit.damage
+    distance = SetDistance(-x[:60], random_corners((1, 28, 28), generator))
     assert distance(damage(x[400:500])).item() < 0.25 * distance(x[400:500]).item()
     # Bright places became dark ones.
     with torch.no_grad():
         simulated = damage(x[400:410])
     pair = torch.stack([simulated.flatten(), x[400:410].flatten()])
     assert torch.corrcoef(pair)[0, 1] < -0.7
-    assert np.isfinite(misfit)
+    assert fit.misfit < settings.misfit_limit
+    assert not fit.undamaged
+
+
+def test_clean_images_are_recognised_and_come_back_as_they_are(prior, fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    settings = MatchSettings(draws=20, rounds=1, sample=64, starts=1, short_steps=5, long_steps=20)
+    fit = fit_damage(x[:100], x[100:500], settings, torch.Generator().manual_seed(0))
+    assert fit.undamaged
+    assert fit.misfit < 1
+    torch.testing.assert_close(fit.damage(x[:5]), x[:5], atol=1e-3, rtol=0)
+
+
+def test_moments_and_greys_are_those_of_the_observations(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    stuck = x[:200].clone()
+    stuck[..., ::2] = 0.25
+    damage = same_moments(ComposedDamage((1, 28, 28)), x[200:], stuck)
+    with torch.no_grad():
+        seen = damage(x[:50])
+    torch.testing.assert_close(seen[..., ::2], torch.full_like(seen[..., ::2], 0.25))
+    dark = ((x + 1) / 2) ** 3 * 2 - 1
+    darker = same_greys(ComposedDamage((1, 28, 28)), x[200:], dark[:200])
+    with torch.no_grad():
+        assert (darker(x[:50]) - dark[:50]).abs().mean() < 0.05
+        assert (x[:50] - dark[:50]).abs().mean() > 0.1
+
+
+def test_the_mismatch_of_a_prior_grows_with_what_it_gets_wrong(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    right = prior_mismatch(x[:200], x[200:], torch.Generator().manual_seed(0))
+    wrong = prior_mismatch(x[:200], -x[200:], torch.Generator().manual_seed(0))
+    assert abs(right) < 0.02
+    assert wrong > 0.3
 
 
 def test_pairs_are_learnt_damage_and_random_damage(fashion) -> None:
     bank = fashion.images[:50].float() / 127.5 - 1
     generator = torch.Generator().manual_seed(0)
-    damage, _ = fit_damage(bank, bank, SMALL, generator)
+    damage = fit_damage(bank, bank, SMALL, generator).damage
     damaged, clean = simulated_pairs(damage, bank, SMALL)(0, generator)
     assert damaged.shape == clean.shape == (SMALL.restorer_batch, 1, 28, 28)
     known = {tuple(x.flatten().tolist()) for x in bank}
@@ -98,6 +142,18 @@ def test_constant_images_and_few_of_them_are_no_accident(prior, count: int, valu
     assert result.images.isfinite().all()
     assert result.images.shape == y.shape
     assert (result.misfit is None) == (count < SMALL.fewest)
+
+
+def test_a_prior_without_restorer_says_what_it_needs_or_repeats(fashion) -> None:
+    torch.manual_seed(0)
+    bare = Prior(untrained_generator(), 100, (1, 28, 28))
+    y = 1 - fashion.images[:6].float() / 255
+    for settings in (Settings("universal"), Settings(match=replace(SMALL, fewest=7))):
+        with pytest.raises(UserError, match="train restorer"):
+            package_restore(y, bare, settings)
+    few = Settings(match=replace(SMALL, fresh_steps=5))
+    first, again = (package_restore(y, bare, few) for _ in range(2))
+    assert torch.equal(first.images, again.images)
 
 
 def test_nan_is_refused(prior) -> None:

@@ -41,10 +41,21 @@ def _median(flat: Tensor) -> Tensor:
     return (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
 
 
-def dropped(images: Tensor, generator: torch.Generator, *, value: float, share: float) -> Tensor:
-    """Section 4.2 (b): ``share`` of the pixels of each image become ``value``, in all channels."""
+def dropped(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    value: float,
+    share: float,
+    shared: bool = False,
+) -> Tensor:
+    """Section 4.2 (b): ``share`` of the pixels become ``value``, in all channels.
+
+    Which ones is drawn for each image, or once for the whole batch (``shared``).
+    """
     n, _, height, width = images.shape
-    gone = torch.rand(n, 1, height, width, generator=generator) < share
+    count = 1 if shared else n
+    gone = torch.rand(count, 1, height, width, generator=generator) < share
     return torch.where(gone, value, images)
 
 
@@ -98,6 +109,18 @@ CORRUPTIONS: dict[str, Corruption] = {
             "dropped",
             lambda x, g: dropped(x, g, value=0.0, share=0.7),
             "70 % of the pixels black",
+        ),
+        Corruption(
+            "dropped-shared",
+            "dropped",
+            lambda x, g: dropped(x, g, value=0.5, share=0.7, shared=True),
+            "70 % of the pixels grey, the same ones in every image",
+        ),
+        Corruption(
+            "dropped-black-shared",
+            "dropped",
+            lambda x, g: dropped(x, g, value=0.0, share=0.7, shared=True),
+            "70 % of the pixels black, the same ones in every image",
         ),
         Corruption(
             "negative-blur",

@@ -15,6 +15,17 @@ KNOTS = 17
 POOLS = (2, 4, 7)
 BLOCK = 4
 
+PARTS = (
+    ("affine", "field", "jitter"),
+    ("pooling",),
+    ("sharpness", "kernel"),
+    ("curve", "level"),
+    ("gain", "offset"),
+    ("noise",),
+    ("chance", "value", "spread", "square"),
+)
+"""The parameters of each part that is on or off as one."""
+
 
 class ComposedDamage(nn.Module):
     """Images (n, c, h, w) in [-1, 1] -> damaged images of the same shape and range.
@@ -161,6 +172,22 @@ class ComposedDamage(nn.Module):
 
     def _normal(self, shape: tuple[int, ...] | torch.Size) -> Tensor:
         return torch.randn(shape, generator=self.generator)
+
+    def live(self) -> list[str]:
+        """The parameters that a fit should move: of the parts that are on, or need no turning on.
+
+        Geometry, resampling, noise and replaced pixels stay off where they are off: they cost time
+        and blur the gradient, and drawing at random finds them.
+        """
+        plain, names = ComposedDamage(self.shape), ["colour"] if len(self.colour) > 1 else []
+        for part in PARTS:
+            always = {"sharpness", "curve", "gain"} & set(part)
+            if always or any(
+                not torch.equal(self.get_parameter(name), plain.get_parameter(name))
+                for name in part
+            ):
+                names += part
+        return names
 
     def complexity(self) -> Tensor:
         """How far from the identity: a sum of absolute deviations, each part on its own scale."""

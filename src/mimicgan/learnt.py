@@ -29,8 +29,16 @@ class Damage:
 
     @classmethod
     def universal(cls, prior: Prior) -> "Damage":
-        """No learnt damage: the prior's own restorer, and the identity as surrogate."""
-        return cls(nn.Identity(), warm_restorer(prior).eval())
+        """No learnt damage: the prior's own restorer, and the identity as surrogate.
+
+        UserError when the prior has none.
+        """
+        if prior.restorer is None:
+            raise UserError(
+                f"the prior {prior.name!r} has no restorer, which is needed here; give it one with "
+                "`mimicgan train restorer`, or give 4 observations or more and the method auto"
+            )
+        return cls(nn.Identity(), prior.restorer)
 
     @torch.no_grad()
     def restore(self, y: Tensor, batch: int = 500) -> Tensor:
@@ -46,8 +54,14 @@ class Damage:
 
     def save(self, path: Path | str) -> None:
         """Write to a safetensors file that ``load`` reads."""
-        if not isinstance(self.restorer, Restorer):
-            raise UserError("only a restorer of this package can be saved; pickle yours yourself")
+        shapes = {
+            part.image_shape if isinstance(part, Restorer) else part.shape
+            for part in (self.restorer, self.surrogate)
+            if isinstance(part, Restorer | ComposedDamage)
+        }
+        own = (Restorer, ComposedDamage, nn.Identity)
+        if not shapes or not all(isinstance(p, own) for p in (self.restorer, self.surrogate)):
+            raise UserError("only networks of this package can be saved; pickle yours yourself")
         parts = {"restorer": self.restorer, "surrogate": self.surrogate}
         tensors = {
             f"{name}.{key}": value.contiguous()
@@ -56,7 +70,7 @@ class Damage:
         }
         card = {
             "format": FORMAT,
-            "image_shape": list(self.restorer.image_shape),
+            "image_shape": list(shapes.pop()),
             "misfit": self.misfit,
         }
         with written_whole(Path(path)) as partial:
@@ -79,9 +93,9 @@ class Damage:
                 f"{path} was learnt on images {shape}, the prior makes {prior.image_shape}; "
                 "use the prior it was learnt with"
             )
-        restorer = Restorer(shape)
-        learnt = any(key.startswith("surrogate.") for key in tensors)
-        surrogate = ComposedDamage(shape) if learnt else nn.Identity()
+        there = {key.partition(".")[0] for key in tensors}
+        restorer = Restorer(shape) if "restorer" in there else nn.Identity()
+        surrogate = ComposedDamage(shape) if "surrogate" in there else nn.Identity()
         try:
             for name, part in {"restorer": restorer, "surrogate": surrogate}.items():
                 prefix = f"{name}."
@@ -95,6 +109,10 @@ class Damage:
         return cls(surrogate, restorer, card.get("misfit"))
 
 
-def warm_restorer(prior: Prior) -> nn.Module:
+def warm_restorer(prior: Prior, seed: int) -> nn.Module:
     """A restorer to train further: a copy of the prior's, or a fresh one where it has none."""
-    return Restorer(prior.image_shape) if prior.restorer is None else copy.deepcopy(prior.restorer)
+    if prior.restorer is not None:
+        return copy.deepcopy(prior.restorer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Restorer(prior.image_shape)

@@ -19,12 +19,13 @@ def identity_loss(y: Tensor, x: Tensor, y_est: Tensor) -> Tensor:
     return (y - x).abs().mean() + (y_est - x).abs().mean()
 
 
-def energy_distance(a: Tensor, b: Tensor) -> Tensor:
+def energy_distance(a: Tensor, b: Tensor, within: Tensor | None = None) -> Tensor:
     """Energy distance (Szekely and Rizzo 2013) of two sets of vectors (n, k) and (m, k), unbiased.
 
     2 E|a - b| - E|a - a'| - E|b - b'|: zero on average when both come from one distribution.
+    ``within`` is ``spread(b)`` where that is known already.
     """
-    return 2 * distances(a, b).mean() - _within(a) - _within(b)
+    return 2 * distances(a, b).mean() - spread(a) - (spread(b) if within is None else within)
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
@@ -34,7 +35,8 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return (squares.clamp(min=0) + 1e-6 * a.shape[1]).sqrt()
 
 
-def _within(a: Tensor) -> Tensor:
+def spread(a: Tensor) -> Tensor:
+    """E|a - a'|: the mean distance between two rows of a (n, k); zero for a single row."""
     n = len(a)
     between = distances(a, a)
     return (between.sum() - between.diagonal().sum()) / max(n * (n - 1), 1)

@@ -128,6 +128,7 @@ def load_prior(
             (low, high),
             card.name,
             restorer,
+            float(card.metrics.get("mismatch", Prior.mismatch)),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _misfit(folder, "prior") from error

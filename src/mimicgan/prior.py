@@ -23,6 +23,8 @@ class Prior:
     box: tuple[float, float] = (-1.0, 1.0)
     name: str = "custom"
     restorer: nn.Module | None = field(default=None, repr=False)
+    mismatch: float = 0.02
+    """Set distance of real clean images to generated ones, which a fit cannot fall below."""
 
     def __post_init__(self) -> None:
         for module in (self.generator, self.discriminator, self.restorer):

@@ -6,14 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mimicgan.damage import KNOTS, POOLS, ComposedDamage
+from mimicgan.damage import KNOTS, PARTS, POOLS, ComposedDamage
 
 
 @torch.no_grad()
-def random_damage(shape: tuple[int, int, int], generator: torch.Generator) -> ComposedDamage:
-    """A damage drawn at random: a few parts, each with a strength from slight to heavy."""
-    damage = ComposedDamage(shape).requires_grad_(False)
+def random_damage(
+    shape: tuple[int, int, int], generator: torch.Generator, base: ComposedDamage | None = None
+) -> ComposedDamage:
+    """A damage drawn at random: a few parts, each with a strength from slight to heavy.
+
+    With ``base``, a copy of it in which one part is drawn anew or taken away.
+    """
+    damage, plain = ComposedDamage(shape).requires_grad_(False), ComposedDamage(shape)
     damage.generator = generator
+    if base is not None:
+        damage.load_state_dict(base.state_dict())
 
     def uniform(low: float, high: float) -> float:
         return float(torch.rand((), generator=generator)) * (high - low) + low
@@ -81,8 +88,11 @@ def random_damage(shape: tuple[int, int, int], generator: torch.Generator) -> Co
             damage.spread[each] = uniform(0, 0.7) if uniform(0, 1) < 0.3 else 0.0
         damage.square.fill_(math.log(uniform(0.2, 0.7) * shape[1]))
 
-    parts = (geometry, resampling, blur, tone, fixed_pattern, noise, replacement)
-    order = torch.randperm(len(parts), generator=generator).tolist()
-    for index in order[: (1, 1, 1, 2, 2, 3)[int(uniform(0, 6))]]:
-        parts[index]()
+    order = torch.randperm(len(PARTS), generator=generator).tolist()
+    draw = (geometry, resampling, blur, tone, fixed_pattern, noise, replacement)
+    for index in order[: (1, 1, 1, 2, 2, 3)[int(uniform(0, 6))] if base is None else 1]:
+        for name in PARTS[index]:
+            damage.get_parameter(name).copy_(plain.get_parameter(name))
+        if base is None or uniform(0, 1) < 0.75:
+            draw[index]()
     return damage.eval()

@@ -14,7 +14,9 @@ from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.train_gan import FASHION
 from mimicgan.data import fashion_mnist
 from mimicgan.data.folder import folder_images
+from mimicgan.fit import prior_mismatch
 from mimicgan.images import to_internal
+from mimicgan.match import as_pictures
 from mimicgan.pretrained import load_card, load_prior, save_prior
 from mimicgan.training.restorer import RestorerSettings, train_universal
 
@@ -57,10 +59,15 @@ class TrainRestorer(TrainFlags):
                 self.out / "restorer.pt",
                 callback=lambda step, loss: advance(step, f"l1 {loss:.4f}"),
             )
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        chosen = images[torch.randperm(len(images), generator=generator)[:1000]]
+        bank = as_pictures(prior.sample(512, generator))
+        mismatch = prior_mismatch(chosen, bank, generator)
         command = shlex.join(["mimicgan", *sys.argv[1:]])
         card = replace(
             card,
             command=f"{card.command}; {command}",
+            metrics={**card.metrics, "mismatch": round(mismatch, 4)},
             settings={**card.settings, "restorer": asdict(self.settings)},
         )
         save_prior(self.out, card, prior.generator, prior.discriminator, restorer, prior.box)

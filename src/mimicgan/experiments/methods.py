@@ -15,7 +15,7 @@ from mimicgan.experiments.supervised import SUPERVISED, supervised_restorer
 from mimicgan.images import to_internal, to_user
 from mimicgan.match import MatchSettings
 from mimicgan.mimic import mimic
-from mimicgan.presets import MIMICGAN, PGD
+from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.restore import Method as Restoring
 from mimicgan.restore import Settings, restore
 
@@ -98,8 +98,10 @@ def supervised(sample: Sample, bench: Bench) -> Outcome:
     return Outcome(images, time.perf_counter() - started)
 
 
-def _by_restore(method: Restoring, images: Tensor, seed: int, bench: Bench) -> Outcome:
-    settings = Settings(method, seed, batch=len(images), mimic=MIMICGAN, pgd=PGD)
+def _by_restore(
+    method: Restoring, images: Tensor, seed: int, bench: Bench, numbers: MimicSettings = MIMICGAN
+) -> Outcome:
+    settings = Settings(method, seed, batch=len(images), mimic=numbers, pgd=PGD)
     result = restore(images, bench.prior, settings)
     return Outcome(
         result.images, result.seconds, result.generator_passes, result.misfit, result.understood
@@ -109,10 +111,21 @@ def _by_restore(method: Restoring, images: Tensor, seed: int, bench: Bench) -> O
 GAN = ("generator", "discriminator")
 ALGORITHM_1 = ("mimicgan.mimic",)
 
+
+def algorithm_1(numbers: MimicSettings) -> Method:
+    """Algorithm 1 with these settings."""
+    return Method(
+        lambda sample, bench: _by_restore("mimicgan", sample.observed, sample.seed, bench, numbers),
+        GAN,
+        ALGORITHM_1,
+        lambda: asdict(numbers),
+    )
+
+
 METHODS: dict[str, Method] = {
     "observed": Method(observed),
     "pgd": Method(_restored("pgd"), GAN, ALGORITHM_1, lambda: asdict(PGD)),
-    "mimicgan": Method(_restored("mimicgan"), GAN, ALGORITHM_1, lambda: asdict(MIMICGAN)),
+    "mimicgan": algorithm_1(MIMICGAN),
     "default": Method(
         _restored("auto"),
         (*GAN, "restorer"),

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mimicgan.experiments import observations, robust_classification, unseen
+from mimicgan.experiments import observations, robust_classification, sweep, unseen
 from mimicgan.experiments.options import Callback, ExperimentOptions
 
 EXPERIMENTS: dict[str, Callable[[ExperimentOptions, Callback | None], Path | None]] = {
     robust_classification.NAME: robust_classification.robust_classification,
     unseen.NAME: unseen.unseen,
     observations.NAME: observations.observations,
+    sweep.NAME: sweep.sweep,
 }
 """function(options, callback) -> path of the result, or None while other shards are at work."""

@@ -9,18 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.models.restorer import Restorer
+from mimicgan.random_corruption import random_corruption
 from mimicgan.random_damage import random_damage
 from mimicgan.training import checkpoint
 
 Pairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """(step, generator) -> damaged and clean images (n, c, h, w) in [-1, 1]."""
 
+UNDAMAGED = 0.05
+"""Share of the groups that a universal restorer sees as they are."""
+FOREIGN = 0.45
+"""Share that gets a corruption outside the surrogate's family; a third of it both."""
+
 
 @dataclass(frozen=True)
 class RestorerSettings:
     """Settings of the training of a universal restorer."""
 
-    steps: int = 6000
+    steps: int = 40000
     batch: int = 64
     """Images per step, in groups of 8 that share one random damage."""
     learning_rate: float = 1e-3
@@ -45,7 +51,7 @@ def fit_restorer(
     eval mode.
     """
     model.train().requires_grad_(True)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     first = 0
     if path is not None and (state := checkpoint.load(path, settings or {})) is not None:
@@ -79,8 +85,19 @@ def random_pairs(images: Tensor, batch: int, group: int = 8) -> Pairs:
     def pairs(_step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         clean = images[torch.randint(len(images), (batch,), generator=generator)]
         with torch.no_grad():
-            parts = [random_damage(shape, generator)(part) for part in torch.split(clean, group)]
+            parts = [damaged(part, generator) for part in torch.split(clean, group)]
         return torch.cat(parts), clean
+
+    def damaged(x: Tensor, generator: torch.Generator) -> Tensor:
+        kind = float(torch.rand((), generator=generator))
+        if kind < UNDAMAGED:
+            return x
+        if kind < UNDAMAGED + FOREIGN:
+            x = random_corruption(generator)(x)
+            if kind > UNDAMAGED + FOREIGN / 3:
+                return x
+        out: Tensor = random_damage(shape, generator)(x)
+        return out
 
     return pairs
 

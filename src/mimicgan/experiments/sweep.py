@@ -1,0 +1,59 @@
+"""How Algorithm 1's numbers were chosen: one change at a time, on validation images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.errors import UserError
+from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.cases import Case
+from mimicgan.experiments.methods import METHODS, algorithm_1
+from mimicgan.experiments.options import Callback, ExperimentOptions
+from mimicgan.experiments.runner import Experiment, run
+from mimicgan.presets import MimicSettings
+
+NAME = "sweep"
+BASE = MimicSettings()
+NEAR = replace(BASE, scale=0.01)
+CHANGES: dict[str, MimicSettings] = {
+    "base": BASE,
+    "random start": replace(BASE, skip=0.0),
+    "start at the identity": NEAR,
+    "identity, rmsprop": replace(NEAR, optimizer="rmsprop"),
+    "identity, tf-rmsprop": replace(NEAR, optimizer="tf-rmsprop"),
+    "identity, surrogate rate 0.02": replace(NEAR, surrogate_rate=0.02),
+    "identity, 20 x (20 + 10)": replace(NEAR, iterations=20, surrogate_steps=20),
+    "identity, identity loss 0.1": replace(NEAR, identity=0.1),
+}
+"""Name -> settings; each is one row."""
+READINGS = ("binary", "dropped-black", "dropped-black-shared", "negative-blur")
+
+
+def cases() -> tuple[Case, ...]:
+    """One reading of each corruption, and the one of dropped pixels that Table 5 can express."""
+    names = []
+    for change, settings in CHANGES.items():
+        names.append(f"mimicgan: {change}")
+        METHODS.setdefault(names[-1], algorithm_1(settings))
+    return tuple(
+        Case(
+            CORRUPTIONS[name].task,
+            name,
+            CORRUPTIONS[name].function,
+            ("observed", *names),
+            code=("mimicgan.corruptions",),
+        )
+        for name in READINGS
+    )
+
+
+def sweep(
+    options: ExperimentOptions, callback: Callback | None = None, bench: Bench | None = None
+) -> Path | None:
+    """Run the experiment; the result file's path, or None while other shards are at work.
+
+    UserError on test images: settings are not chosen on what is reported.
+    """
+    if options.split == "test":
+        raise UserError("the sweep chooses settings; run it with --split validation")
+    return run(Experiment(NAME, cases()), options, callback, bench)

@@ -1,0 +1,232 @@
+"""The fit of a damage: search at random, vary the best, refine by gradients on a set distance."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage
+from mimicgan.mimic import Step
+from mimicgan.random_damage import random_damage
+from mimicgan.set_distance import SetDistance, random_corners
+
+RATES = {
+    "affine": 0.005,
+    "field": 0.005,
+    "jitter": 0.01,
+    "pooling": 0.04,
+    "sharpness": 0.05,
+    "kernel": 0.05,
+    "chance": 0.1,
+    "value": 0.03,
+    "square": 0.03,
+}
+"""Adam's learning rates of the parts of a damage; 0.02 for those not named."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Numbers of the fit of a damage."""
+
+    bank: int = 4096
+    """Generated images that stand for the prior."""
+    draws: int = 200
+    """Random damages tried first."""
+    rounds: int = 4
+    """Rounds in which the nearest damages are varied."""
+    parents: int = 8
+    """Nearest damages that are varied in each round."""
+    children: int = 32
+    """Variations by a part drawn anew, in each round; some by moments come on top."""
+    sample: int = 128
+    """Generated images compared with the observations at a time."""
+    starts: int = 3
+    """Nearest damages that are refined by gradient steps."""
+    short_steps: int = 40
+    """Gradient steps of each of them."""
+    long_steps: int = 140
+    """Further gradient steps of the best one."""
+    penalty: float = 0.005
+    """Weight of the damage's distance from the identity."""
+    margin: float = 0.03
+    """Images count as undamaged unless a damage brings the set distance down by this much."""
+    misfit_limit: float = 2.0
+    """Misfit above which the damage counts as not understood."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted damage, and how well it explains the observations."""
+
+    damage: ComposedDamage
+    misfit: float
+    """Set distance to the observations beyond sampling noise, in units of the distance of real
+    clean images to generated ones: about 1 at most where the damage was understood."""
+    undamaged: bool
+    """Whether the observations look like clean images, so that the damage is the identity."""
+
+
+def fit_damage(
+    y: Tensor,
+    bank: Tensor,
+    settings: FitSettings,
+    generator: torch.Generator,
+    callback: Callable[[Step], None] | None = None,
+    mismatch: float = 0.02,
+) -> Fit:
+    """The damage under which generated images ``bank`` (m, c, h, w) look like y (n, c, h, w).
+
+    All images are in [-1, 1]. ``mismatch`` is the set distance of real clean images to the bank.
+    """
+    shape = (y.shape[1], y.shape[2], y.shape[3])
+    distance = SetDistance(y[: 2 * settings.sample], random_corners(shape, generator))
+    large = bank[: 4 * settings.sample]
+    refined = []
+    for start in _search(shape, bank[: settings.sample], distance, settings, generator):
+        _refine(start, bank, distance, settings, settings.short_steps, generator, callback)
+        refined.append((_value(start, large, distance, generator), start))
+    best = min(refined, key=_first)[1]
+    _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
+    plain = ComposedDamage(shape).requires_grad_(False).eval()
+    gain = _value(plain, large, distance, generator) - _value(best, large, distance, generator)
+    if undamaged := gain < settings.margin:
+        best = plain
+    return Fit(best, _misfit(best, bank, distance, mismatch, generator), undamaged)
+
+
+@torch.no_grad()
+def prior_mismatch(images: Tensor, bank: Tensor, generator: torch.Generator) -> float:
+    """Mean set distance of real clean images to generated ones; both (n, c, h, w) in [-1, 1]."""
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    apart = [
+        SetDistance(part, random_corners(shape, generator))(bank)
+        for part in torch.split(images, 100)
+        if len(part) > 1
+    ]
+    return float(torch.stack(apart).mean())
+
+
+def _first(pair: tuple[float, ComposedDamage]) -> float:
+    return pair[0]
+
+
+def _search(
+    shape: tuple[int, int, int],
+    x: Tensor,
+    distance: SetDistance,
+    settings: FitSettings,
+    generator: torch.Generator,
+) -> list[ComposedDamage]:
+    """The nearest damages, without gradients: random ones, then variations of the nearest."""
+
+    plain = ComposedDamage(shape).requires_grad_(False)
+
+    def ranked(damages: Iterator[ComposedDamage]) -> list[tuple[float, ComposedDamage]]:
+        return [(_value(damage, x, distance, generator), damage) for damage in damages]
+
+    def variations(parents: list[ComposedDamage]) -> Iterator[ComposedDamage]:
+        for index in range(settings.children):
+            yield random_damage(shape, generator, parents[index % len(parents)])
+        for parent in (plain, *parents[: settings.parents // 2]):
+            yield same_moments(parent, x, distance.y)
+            yield same_greys(parent, x, distance.y)
+
+    found = ranked(iter([plain]))
+    found += ranked(random_damage(shape, generator) for _ in range(settings.draws))
+    for _ in range(settings.rounds):
+        found = sorted(found, key=_first)[: settings.parents]
+        found += ranked(variations([damage for _, damage in found]))
+    return [damage for _, damage in sorted(found, key=_first)[: settings.starts]]
+
+
+def _copied(damage: ComposedDamage) -> ComposedDamage:
+    other = ComposedDamage(damage.shape).requires_grad_(False)
+    other.load_state_dict(damage.state_dict())
+    other.generator = damage.generator
+    return other
+
+
+@torch.no_grad()
+def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose gain and offset give every pixel the mean and spread that it has in y."""
+    other = _copied(damage)
+    now = other(x)
+    ratio = (y.std(dim=0) / now.std(dim=0).clamp(min=0.05)).clamp(0, 3)
+    gain = (1 + other.gain) * ratio
+    other.offset.copy_(y.mean(dim=0) - ratio * (now.mean(dim=0) - other.offset))
+    other.gain.copy_(gain - 1)
+    return other
+
+
+@torch.no_grad()
+def same_greys(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose curve gives all pixels together the grey values that they have in y."""
+    other = _copied(damage)
+    now, wanted = (
+        values.flatten()[:: max(1, values.numel() // 50000)].sort().values
+        for values in (other(x), y)
+    )
+    rank = torch.searchsorted(now, other.curve.contiguous()).double() / len(now)
+    other.curve.copy_(wanted[(rank * (len(wanted) - 1)).long()])
+    return other
+
+
+@torch.no_grad()
+def _misfit(
+    damage: ComposedDamage,
+    bank: Tensor,
+    distance: SetDistance,
+    mismatch: float,
+    generator: torch.Generator,
+    repeats: int = 12,
+) -> float:
+    """See Fit.misfit; the noise is that of as many simulated observations as there are real."""
+    count = len(distance.y)
+    damage.generator = generator
+    simulated = damage(bank[: 4 * count + 256])
+    actual = distance(simulated).item()
+    null = []
+    for _ in range(repeats):
+        order = torch.randperm(len(simulated), generator=generator)
+        null.append(distance.to(simulated[order[:count]])(simulated[order[count:]]))
+    noise = torch.stack(null)
+    return float((actual - noise.mean()) / (mismatch + 2 * noise.std()))
+
+
+@torch.no_grad()
+def _value(
+    damage: ComposedDamage, x: Tensor, distance: SetDistance, generator: torch.Generator
+) -> float:
+    damage.requires_grad_(False).generator = generator
+    return distance(damage(x)).item()
+
+
+def _refine(
+    damage: ComposedDamage,
+    bank: Tensor,
+    distance: SetDistance,
+    settings: FitSettings,
+    steps: int,
+    generator: torch.Generator,
+    callback: Callable[[Step], None] | None,
+) -> None:
+    damage.requires_grad_(False).generator = generator
+    named = {name: damage.get_parameter(name) for name in damage.live()}
+    groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in named.items()]
+    for p in named.values():
+        p.requires_grad_(True)
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for step in range(steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (1 - 0.9 * step / steps)
+        x = bank[torch.randint(len(bank), (settings.sample,), generator=generator)]
+        apart = distance(damage(x))
+        loss = apart + settings.penalty * damage.complexity()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if callback is not None:
+            callback(Step(step, "surrogate", loss.item(), apart.item()))
+    damage.requires_grad_(False).eval()

@@ -1,0 +1,64 @@
+"""How far simulated damage is from the observations, as sets: nothing is paired."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mimicgan.losses import distances, energy_distance, spread
+
+Corners = tuple[tuple[int, int], ...]
+
+
+class SetDistance:
+    """Distance of simulated damage to fixed observations (n, c, h, w) in [-1, 1].
+
+    A mean of energy distances over views of the images: whole, pooled, differenced, their grey
+    values and roughness sorted, and small patches; each divided by the spread of the observations
+    in that view.
+    """
+
+    def __init__(self, y: Tensor, corners: Corners, scales: list[Tensor] | None = None) -> None:
+        self.y, self.corners = y, corners
+        self.observed = self.views(y)
+        self.scales = scales or [
+            distances(v, v).mean().clamp(min=0.05 * v.shape[1] ** 0.5) for v in self.observed
+        ]
+        self.within = [spread(v) for v in self.observed]
+
+    def to(self, y: Tensor) -> "SetDistance":
+        """The distance to other images, in the same places and units."""
+        return SetDistance(y, self.corners, self.scales)
+
+    def views(self, x: Tensor) -> list[Tensor]:
+        """The views of x (n, c, h, w), each (m, k)."""
+        across, along = x.diff(dim=3), x.diff(dim=2)
+        edges = torch.cat([across.flatten(1), along.flatten(1)], dim=1)
+        grey = _quantiles(x.flatten(2)[:, :, ::2], 64).flatten(1)
+        rough = _quantiles(edges[:, ::4].abs(), 64)
+        patches = torch.cat([x[:, :, i : i + 4, j : j + 4].flatten(1) for i, j in self.corners])
+        pooled = functional.avg_pool2d(x, 4, ceil_mode=True).flatten(1)
+        return [x.flatten(1), pooled, edges, grey, rough, patches]
+
+    def __call__(self, simulated: Tensor) -> Tensor:
+        """The distance of simulated observations (m, c, h, w); about zero when they match."""
+        terms = [
+            energy_distance(ours, theirs, within) / scale
+            for ours, theirs, within, scale in zip(
+                self.views(simulated), self.observed, self.within, self.scales, strict=True
+            )
+        ]
+        return torch.stack(terms).mean()
+
+
+def _quantiles(x: Tensor, count: int) -> Tensor:
+    every = torch.linspace(0, x.shape[-1] - 1, count).long()
+    return x.sort(dim=-1).values[..., every]
+
+
+def random_corners(
+    shape: tuple[int, int, int], generator: torch.Generator, count: int = 6
+) -> Corners:
+    """Where SetDistance takes its 4x4 patches from images of ``shape``."""
+    rows = torch.randint(shape[1] - 4, (count,), generator=generator)
+    columns = torch.randint(shape[2] - 4, (count,), generator=generator)
+    return tuple(zip(rows.tolist(), columns.tolist(), strict=True))
