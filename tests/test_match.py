@@ -64,9 +64,7 @@ def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion
 
 def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
-    settings = MatchSettings(
-        draws=40, rounds=1, sample=64, starts=2, short_steps=10, long_steps=60
-    )
+    settings = MatchSettings(draws=40, rounds=1, sample=64, starts=2, short_steps=10, long_steps=60)
     generator = torch.Generator().manual_seed(0)
     fit = fit_damage(-x[:60], x[100:400], settings, generator)
     damage = fit.damage

@@ -40,6 +40,11 @@ class Damage:
             )
         return cls(nn.Identity(), prior.restorer)
 
+    @property
+    def undamaged(self) -> bool:
+        """Whether the observations looked like clean images: they come back as they are."""
+        return isinstance(self.restorer, nn.Identity)
+
     @torch.no_grad()
     def restore(self, y: Tensor, batch: int = 500) -> Tensor:
         """Observations (n, c, h, w) in [-1, 1] -> restored images."""

@@ -51,6 +51,8 @@ def message(result: Restoration) -> str:
     if result.understood is None or result.misfit is None:
         return "this method cannot tell whether it understood the damage"
     limit = result.settings.match.misfit_limit
+    if result.damage is not None and result.damage.undamaged:
+        return "the images look undamaged and come back as they are"
     if result.understood:
         return f"the learnt damage explains the observations (misfit {result.misfit:.2f})"
     return (

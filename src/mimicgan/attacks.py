@@ -1,0 +1,117 @@
+"""Section 4.3: the attacks of the paper, by foolbox, with the settings of cleverhans v2.1.0.
+
+Images are in [0, 1]; ``eps`` is in units of that range.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mimicgan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack by name; ``make`` gives foolbox's for an eps."""
+
+    name: str
+    make: Callable[[float], Any]
+    bounded: bool
+    """Whether eps bounds the largest change of a pixel; else the attack seeks a small change."""
+    description: str
+
+
+def _foolbox() -> Any:
+    try:
+        import foolbox
+    except ImportError as error:
+        raise UserError("attacks need foolbox; pip install 'mimicgan[attacks]'") from error
+    return foolbox
+
+
+ATTACKS: dict[str, Attack] = {
+    a.name: a
+    for a in (
+        Attack(
+            "fgsm",
+            lambda eps: _foolbox().attacks.LinfFastGradientAttack(random_start=False),
+            True,
+            "one step of eps along the sign of the gradient",
+        ),
+        Attack(
+            "bim",
+            lambda eps: _foolbox().attacks.LinfBasicIterativeAttack(
+                abs_stepsize=eps / 6, steps=10, random_start=False
+            ),
+            True,
+            "10 steps of eps / 6",
+        ),
+        Attack(
+            "pgdm",
+            lambda eps: _foolbox().attacks.LinfPGD(
+                abs_stepsize=eps / 30, steps=40, random_start=True
+            ),
+            True,
+            "40 steps of eps / 30 from a random start",
+        ),
+        Attack(
+            "cw-l2",
+            lambda eps: _foolbox().attacks.L2CarliniWagnerAttack(
+                binary_search_steps=5, steps=1000, stepsize=5e-3, initial_const=1e-2, confidence=0
+            ),
+            False,
+            "Carlini and Wagner, 5 searches of 1000 steps",
+        ),
+        Attack(
+            "deepfool",
+            lambda eps: _foolbox().attacks.L2DeepFoolAttack(
+                steps=50, candidates=10, overshoot=0.02
+            ),
+            False,
+            "50 steps to the nearest border between classes",
+        ),
+    )
+}
+"""The paper's five attacks on pixels; the sixth is on latents."""
+
+
+def attacked(
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    eps: float = 0.3,
+    seed: int = 0,
+    batch: int = 100,
+) -> Tensor:
+    """Adversarial images (n, c, h, w) in [0, 1] against ``model``, images in [0, 1] -> logits.
+
+    ``labels`` (n,) are the classes to leave; without them the model's own prediction, as
+    cleverhans has it when it is given none. foolbox clips to [0, 1] at every step. Where an attack
+    finds nothing the image stays as it is. UserError for labels out of range, a name that there is
+    not, or when foolbox is missing.
+    """
+    if name not in ATTACKS:
+        raise UserError(f"no attack {name!r}; there are: {', '.join(ATTACKS)}")
+    foolbox = _foolbox()
+    wrapped = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=images.device)
+    with torch.no_grad():
+        own = torch.cat([model(part).argmax(dim=1) for part in torch.split(images, batch)])
+        classes = model(images[:1]).shape[1]
+    targets = own if labels is None else labels
+    if len(targets) != len(images) or int(targets.min()) < 0 or int(targets.max()) >= classes:
+        raise UserError(f"labels must be one of 0 to {classes - 1} for each of the images")
+    attack = ATTACKS[name]
+    made = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for x, y in zip(torch.split(images, batch), torch.split(targets, batch), strict=True):
+            method = attack.make(eps)
+            bound = eps if attack.bounded else None
+            _, clipped, _ = method(wrapped, x, foolbox.criteria.Misclassification(y), epsilons=bound)
+            made.append(clipped.detach())
+    return torch.cat(made)

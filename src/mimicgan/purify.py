@@ -1,0 +1,161 @@
+"""Section 4.3: clean and predict. A classifier behind a restoration, as one module."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mimicgan.errors import UserError
+from mimicgan.images import check_images, to_internal, to_user
+from mimicgan.learnt import Damage
+from mimicgan.prior import Prior
+from mimicgan.restore import Method, Settings, restore
+
+Gradient = Literal["exact", "straight-through", "unrolled", "none"]
+
+
+class Purified(nn.Module):
+    """Images (n, c, h, w) in [0, 1] -> logits (n, classes) of ``classifier`` on cleaned images.
+
+    ``settings`` is a method's name or Settings. ``universal`` (the prior's restorer) and a given
+    ``damage`` clean each image by itself, at the cost of a forward pass. The other methods learn
+    the damage from the images of a call, in parts of ``settings.batch`` that are made even, so that
+    an image's result depends on the images around it; ``learn`` fixes a damage once, after which
+    one image is as good as many.
+
+    ``gradient`` is what an attacker, or a training, gets with respect to the images:
+    ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
+    cleaning counts as the identity (BPDA, Athalye et al. 2018); ``unrolled`` through
+    ``unrolled_steps`` plain gradient steps on the latents that follow the solver's (methods
+    mimicgan and pgd); ``none``.
+
+    ``classifier`` gets images in ``classifier_range``. It is used as it is, in eval mode. This is
+    no security control: an attacker who knows it can get around it.
+
+    Raises UserError for a classifier that does not fit the prior's images, gives NaN, or gives
+    probabilities where logits are expected.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        prior: Prior,
+        settings: Settings | Method = "universal",
+        *,
+        damage: Damage | None = None,
+        gradient: Gradient = "exact",
+        classifier_range: tuple[float, float] = (0.0, 1.0),
+        unrolled_steps: int = 5,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier.eval()
+        self.settings = Settings(settings) if isinstance(settings, str) else settings
+        self.prior, self.gradient, self.unrolled_steps = prior, gradient, unrolled_steps
+        self.classifier_range = classifier_range
+        self.damage = Damage.universal(prior) if self.settings.method == "universal" else damage
+        by_latents = self.damage is None and self.settings.method in ("mimicgan", "pgd")
+        if (gradient == "unrolled") != by_latents and gradient in ("exact", "unrolled"):
+            raise UserError(
+                "the gradient is exact for a restorer (methods universal and auto, or a damage) "
+                "and unrolled for latents (mimicgan and pgd); choose the other, straight-through "
+                "or none"
+            )
+        _check(self._classified, prior)
+
+    def train(self, mode: bool = True) -> "Purified":
+        """Stays in eval mode: a batch norm that learns from cleaned images is no defence."""
+        return super().train(False) if mode else super().train(mode)
+
+    def learn(self, observed: Tensor) -> "Purified":
+        """Learn the damage of images (n, c, h, w) in [0, 1] once, for all later calls."""
+        result = restore(observed, self.prior, replace(self.settings, method="auto"))
+        self.damage = result.damage
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self._classified(self.cleaned(x))
+        return logits
+
+    def cleaned(self, x: Tensor) -> Tensor:
+        """The restored images (n, c, h, w) in [0, 1], with the gradient that was asked for."""
+        check_images(x.detach(), self.prior.image_shape)
+        if not (x.requires_grad and torch.is_grad_enabled()) or self.gradient == "none":
+            with torch.no_grad():
+                return self._solved(x)
+        if self.gradient == "straight-through":
+            return x + (self._solved(x.detach()) - x).detach()
+        if self.gradient == "unrolled":
+            return self._unrolled(x)
+        damage = self.damage
+        if damage is not None:
+            return _through(damage, x)
+        return torch.cat([_through(self._fitted(part), part) for part in self._parts(x)])
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.tensor_split(x, -(-len(x) // self.settings.batch))
+
+    def _fitted(self, part: Tensor) -> Damage:
+        damage = restore(part.detach(), self.prior, self.settings).damage
+        if damage is None:
+            raise AssertionError("method auto always learns a damage")
+        return damage
+
+    def _solved(self, x: Tensor) -> Tensor:
+        if self.damage is not None:
+            return _through(self.damage, x).detach()
+        parts = [restore(part, self.prior, self.settings).images for part in self._parts(x)]
+        return torch.cat(parts)
+
+    def _unrolled(self, x: Tensor) -> Tensor:
+        rate = self.settings.mimic.latent_rate
+        cleaned = []
+        for part in self._parts(x):
+            result = restore(part.detach(), self.prior, self.settings)
+            if result.latents is None:
+                raise AssertionError("mimicgan and pgd find latents")
+            y, z = to_internal(part), result.latents.clone().requires_grad_(True)
+            for _ in range(self.unrolled_steps):
+                # Squares: the sign that l1 leaves as gradient does not depend on y.
+                apart = result.surrogate(self.prior.generator(z)) - y
+                loss = apart.square().flatten(1).mean(dim=1).sum()
+                (slope,) = torch.autograd.grad(loss, z, create_graph=True)
+                # Unit steps: a plain gradient of a mean over pixels would hardly move z.
+                norm = slope.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
+                z = (z - rate * slope / norm).clamp(*self.prior.box)
+            cleaned.append(to_user(self.prior.generator(z)))
+        return torch.cat(cleaned)
+
+    def _classified(self, x: Tensor) -> Tensor:
+        low, high = self.classifier_range
+        logits: Tensor = self.classifier(x * (high - low) + low)
+        return logits
+
+
+def _through(damage: Damage, x: Tensor) -> Tensor:
+    clean: Tensor = (damage.restorer(to_internal(x)) + 1) / 2
+    # A clamp would hide the gradient of pixels that the restorer drives to black or white.
+    return clean + (clean.clamp(0, 1) - clean).detach()
+
+
+@torch.no_grad()
+def _check(classify: Callable[[Tensor], Tensor], prior: Prior) -> None:
+    """UserError unless ``classify`` gives finite logits (n, classes) for images of the prior."""
+    images = to_user(prior.sample(8, torch.Generator().manual_seed(0)))
+    try:
+        logits = classify(images)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"the classifier does not take the prior's images {tuple(images.shape[1:])} "
+            f"({str(error).splitlines()[0]}); use a prior and a classifier for the same images"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
+        raise UserError("the classifier must give logits (n, classes) with two classes or more")
+    if not logits.isfinite().all():
+        raise UserError("the classifier gives NaN or infinite logits on clean images; mend it")
+    sums = logits.sum(dim=1)
+    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        raise UserError(
+            "the classifier gives probabilities; leave its softmax out, so that it gives logits"
+        )

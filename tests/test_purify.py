@@ -1,0 +1,148 @@
+"""Clean and predict: gradients, batching, and classifiers that cannot be wrapped."""
+
+import pytest
+import torch
+from torch import nn
+
+from mimicgan.errors import UserError
+from mimicgan.learnt import Damage
+from mimicgan.match import MatchSettings
+from mimicgan.models.restorer import Restorer
+from mimicgan.presets import MimicSettings
+from mimicgan.prior import Prior
+from mimicgan.purify import Purified
+from mimicgan.restore import Settings
+from prior_cases import untrained_generator
+
+SHAPE = (1, 28, 28)
+SHORT = MimicSettings(iterations=2, surrogate_steps=1, latent_steps=2)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    torch.manual_seed(0)
+    return Prior(untrained_generator(), 100, SHAPE, restorer=Restorer(SHAPE))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(2))
+
+
+def test_it_classifies_what_the_restorer_makes(prior, classifier, images) -> None:
+    model = Purified(classifier, prior)
+    with torch.no_grad():
+        clean = ((prior.restorer(images * 2 - 1) + 1) / 2).clamp(0, 1)
+        torch.testing.assert_close(model(images), classifier(clean))
+    with torch.inference_mode():
+        assert model(images[:1]).shape == (1, 10)
+
+
+def test_the_classifier_sees_its_own_range(prior, classifier, images) -> None:
+    model = Purified(classifier, prior, classifier_range=(-1, 1))
+    with torch.no_grad():
+        expected = classifier(model.cleaned(images) * 2 - 1)
+        torch.testing.assert_close(model(images), expected)
+
+
+def test_the_exact_gradient_is_that_of_finite_differences(prior, classifier, images) -> None:
+    model = Purified(classifier, prior)
+    x = images[:1].clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x)[0, 3], x)
+    with torch.no_grad():
+        step = 1e-2 * slope / slope.norm()
+        change = model((x + step).clamp(0, 1))[0, 3] - model((x - step).clamp(0, 1))[0, 3]
+    assert change.item() == pytest.approx(2 * (slope * step).sum().item(), rel=0.25)
+
+
+def test_straight_through_counts_cleaning_as_the_identity(prior, classifier, images) -> None:
+    model = Purified(classifier, prior, gradient="straight-through")
+    x = images.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x)[:, 3].sum(), x)
+    torch.testing.assert_close(slope, classifier[1].weight[3].view(1, *SHAPE).expand_as(slope))
+
+
+def test_no_gradient_where_none_is_asked_for(prior, classifier, images) -> None:
+    model = Purified(classifier, prior, gradient="none")
+    assert not model.cleaned(images.clone().requires_grad_(True)).requires_grad
+
+
+@pytest.mark.parametrize("method", ["mimicgan", "pgd"])
+def test_the_gradient_unrolled_through_the_solver_is_not_zero(
+    prior, classifier, images, method
+) -> None:
+    settings = Settings(method, mimic=SHORT, pgd=SHORT)
+    model = Purified(classifier, prior, settings, gradient="unrolled", unrolled_steps=2)
+    x = images.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x).sum(), x)
+    assert slope.isfinite().all()
+    assert slope.abs().sum() > 0
+
+
+def test_a_learnt_damage_serves_single_images(prior, classifier, images) -> None:
+    small = MatchSettings(
+        bank=64,
+        draws=4,
+        rounds=1,
+        children=2,
+        sample=16,
+        starts=1,
+        short_steps=2,
+        long_steps=2,
+        restorer_steps=2,
+        restorer_batch=8,
+    )
+    model = Purified(classifier, prior, Settings(match=small))
+    model.learn(1 - images)
+    assert isinstance(model.damage, Damage)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images[:1]), model(images)[:1])
+
+
+def test_parts_are_even_and_in_order(prior, classifier, images) -> None:
+    model = Purified(classifier, prior, Settings("pgd", batch=4, pgd=SHORT), gradient="none")
+    assert [len(part) for part in model._parts(images)] == [3, 3]
+    assert model(images).shape == (6, 10)
+
+
+def test_it_stays_in_eval_mode(prior) -> None:
+    model = Purified(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10)), prior)
+    assert not any(part.training for part in model.train().modules())
+
+
+@pytest.mark.parametrize(
+    ("network", "word"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.Softmax(1)), "softmax"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 784, 10)), "same images"),
+        (nn.Conv2d(1, 3, 3), "logits"),
+    ],
+)
+def test_a_classifier_that_does_not_fit_is_refused(prior, network, word) -> None:
+    with pytest.raises(UserError, match=word):
+        Purified(network, prior)
+
+
+def test_a_classifier_that_gives_nan_is_refused(prior) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    nn.init.constant_(network[1].weight, float("nan"))
+    with pytest.raises(UserError, match="NaN"):
+        Purified(network, prior)
+
+
+def test_images_of_another_range_are_refused(prior, classifier, images) -> None:
+    with pytest.raises(ValueError, match="255"):
+        Purified(classifier, prior)(images * 255)
+
+
+def test_a_gradient_that_the_method_has_not_is_refused(prior, classifier) -> None:
+    with pytest.raises(UserError, match="unrolled"):
+        Purified(classifier, prior, "pgd", gradient="exact")
+    with pytest.raises(UserError, match="exact"):
+        Purified(classifier, prior, "universal", gradient="unrolled")
