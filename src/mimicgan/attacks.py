@@ -37,7 +37,7 @@ ATTACKS: dict[str, Attack] = {
     for a in (
         Attack(
             "fgsm",
-            lambda eps: _foolbox().attacks.LinfFastGradientAttack(random_start=False),
+            lambda _eps: _foolbox().attacks.LinfFastGradientAttack(random_start=False),
             True,
             "one step of eps along the sign of the gradient",
         ),
@@ -59,7 +59,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "cw-l2",
-            lambda eps: _foolbox().attacks.L2CarliniWagnerAttack(
+            lambda _eps: _foolbox().attacks.L2CarliniWagnerAttack(
                 binary_search_steps=5, steps=1000, stepsize=5e-3, initial_const=1e-2, confidence=0
             ),
             False,
@@ -67,7 +67,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "deepfool",
-            lambda eps: _foolbox().attacks.L2DeepFoolAttack(
+            lambda _eps: _foolbox().attacks.L2DeepFoolAttack(
                 steps=50, candidates=10, overshoot=0.02
             ),
             False,
@@ -112,6 +112,8 @@ def attacked(
         for x, y in zip(torch.split(images, batch), torch.split(targets, batch), strict=True):
             method = attack.make(eps)
             bound = eps if attack.bounded else None
-            _, clipped, _ = method(wrapped, x, foolbox.criteria.Misclassification(y), epsilons=bound)
+            _, clipped, _ = method(
+                wrapped, x, foolbox.criteria.Misclassification(y), epsilons=bound
+            )
             made.append(clipped.detach())
     return torch.cat(made)

@@ -47,6 +47,9 @@ class FitSettings:
     """Gradient steps of each of them."""
     long_steps: int = 140
     """Further gradient steps of the best one."""
+    paired: float = 0.1
+    """Weight, where damages are compared, of how far they take each first guess of a clean image
+    from its observation: sets alone cannot always tell a damage from its mirror image."""
     penalty: float = 0.005
     """Weight of the damage's distance from the identity."""
     margin: float = 0.03
@@ -74,18 +77,26 @@ def fit_damage(
     generator: torch.Generator,
     callback: Callable[[Step], None] | None = None,
     mismatch: float = 0.02,
+    guess: Tensor | None = None,
 ) -> Fit:
     """The damage under which generated images ``bank`` (m, c, h, w) look like y (n, c, h, w).
 
-    All images are in [-1, 1]. ``mismatch`` is the set distance of real clean images to the bank.
+    All images are in [-1, 1]. ``mismatch`` is the set distance of real clean images to the bank,
+    ``guess`` (n, c, h, w) what the clean images may be, from a restorer that knows no damage.
     """
     shape = (y.shape[1], y.shape[2], y.shape[3])
-    distance = SetDistance(y[: 2 * settings.sample], random_corners(shape, generator))
+    y = y[: 2 * settings.sample]
+    distance = SetDistance(y, random_corners(shape, generator))
     large = bank[: 4 * settings.sample]
+    pairs = None if guess is None else (guess[: len(y)], settings.paired)
+
+    def value(damage: ComposedDamage, x: Tensor) -> float:
+        return _value(damage, x, distance, generator, pairs)
+
     refined = []
-    for start in _search(shape, bank[: settings.sample], distance, settings, generator):
+    for start in _search(shape, bank[: settings.sample], y, value, settings, generator):
         _refine(start, bank, distance, settings, settings.short_steps, generator, callback)
-        refined.append((_value(start, large, distance, generator), start))
+        refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
     plain = ComposedDamage(shape).requires_grad_(False).eval()
@@ -114,7 +125,8 @@ def _first(pair: tuple[float, ComposedDamage]) -> float:
 def _search(
     shape: tuple[int, int, int],
     x: Tensor,
-    distance: SetDistance,
+    y: Tensor,
+    value: Callable[[ComposedDamage, Tensor], float],
     settings: FitSettings,
     generator: torch.Generator,
 ) -> list[ComposedDamage]:
@@ -123,14 +135,14 @@ def _search(
     plain = ComposedDamage(shape).requires_grad_(False)
 
     def ranked(damages: Iterator[ComposedDamage]) -> list[tuple[float, ComposedDamage]]:
-        return [(_value(damage, x, distance, generator), damage) for damage in damages]
+        return [(value(damage, x), damage) for damage in damages]
 
     def variations(parents: list[ComposedDamage]) -> Iterator[ComposedDamage]:
         for index in range(settings.children):
             yield random_damage(shape, generator, parents[index % len(parents)])
         for parent in (plain, *parents[: settings.parents // 2]):
-            yield same_moments(parent, x, distance.y)
-            yield same_greys(parent, x, distance.y)
+            yield same_moments(parent, x, y)
+            yield same_greys(parent, x, y)
 
     found = ranked(iter([plain]))
     found += ranked(random_damage(shape, generator) for _ in range(settings.draws))
@@ -196,10 +208,18 @@ def _misfit(
 
 @torch.no_grad()
 def _value(
-    damage: ComposedDamage, x: Tensor, distance: SetDistance, generator: torch.Generator
+    damage: ComposedDamage,
+    x: Tensor,
+    distance: SetDistance,
+    generator: torch.Generator,
+    pairs: tuple[Tensor, float] | None = None,
 ) -> float:
     damage.requires_grad_(False).generator = generator
-    return distance(damage(x)).item()
+    value = distance(damage(x)).item()
+    if pairs is None:
+        return value
+    guess, weight = pairs
+    return value + weight * distance.paired(damage(guess)).item()
 
 
 def _refine(

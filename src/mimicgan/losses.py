@@ -4,9 +4,10 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def mimicking_loss(y: Tensor, y_est: Tensor) -> Tensor:
-    """L_obs (section 3.1, a): mean of |Y_obs - f(G(z))| over images (n, c, h, w)."""
-    return (y - y_est).abs().mean()
+def mimicking_loss(y: Tensor, y_est: Tensor, norm: str = "l1") -> Tensor:
+    """L_obs (section 3.1, a): mean of |Y_obs - f(G(z))| over images (n, c, h, w), or of squares."""
+    apart = y - y_est
+    return apart.square().mean() if norm == "l2" else apart.abs().mean()
 
 
 def adversarial_loss(logit: Tensor) -> Tensor:

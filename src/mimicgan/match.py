@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.fit import FitSettings, fit_damage
+from mimicgan.fit import Fit, FitSettings, fit_damage
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
 from mimicgan.prior import Prior
@@ -23,6 +23,10 @@ from mimicgan.training.restorer import fit_restorer, random_pairs
 class MatchSettings(FitSettings):
     """Numbers of the default method: those of the fit, and of the restorer made for it."""
 
+    attempts: int = 2
+    """Fits at most; a further one is made where the best so far is not good."""
+    good_misfit: float = 0.3
+    """Misfit below which no further fit is tried."""
     restorer_steps: int = 300
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 1500
@@ -49,7 +53,13 @@ def match(
     if len(y) < settings.fewest:
         return Damage.universal(prior)
     bank = as_pictures(prior.sample(settings.bank, generator))
-    fit = fit_damage(y, bank, settings, generator, callback, prior.mismatch)
+    guess = None if prior.restorer is None else Damage.universal(prior).restore(y)
+    fits: list[Fit] = []
+    while len(fits) < settings.attempts:
+        fits.append(fit_damage(y, bank, settings, generator, callback, prior.mismatch, guess))
+        if fits[-1].undamaged or fits[-1].misfit < settings.good_misfit:
+            break
+    fit = min(fits, key=lambda each: (not each.undamaged, each.misfit))
     if fit.undamaged:
         # A restorer costs even a clean image some detail.
         return Damage(fit.damage, nn.Identity(), fit.misfit)
@@ -62,7 +72,22 @@ def match(
         seed,
         (lambda step, loss: callback(Step(step, "restorer", loss, loss))) if callback else None,
     )
+    if prior.restorer is not None:
+        _shrink(restorer, prior.restorer, trust(fit.misfit))
     return Damage(fit.damage, restorer, fit.misfit)
+
+
+def trust(misfit: float) -> float:
+    """Share of the restorer's training to keep: all where the damage fits, little where not."""
+    return 1 / (1 + 2 * max(0.0, misfit))
+
+
+@torch.no_grad()
+def _shrink(restorer: nn.Module, start: nn.Module, share: float) -> None:
+    # Between a network and its fine-tuned self every mixture is a working network
+    # (Wortsman et al. 2022), and it forgets less of the damages that were not the fitted one.
+    for own, other in zip(restorer.parameters(), start.parameters(), strict=True):
+        own.lerp_(other, 1 - share)
 
 
 def as_pictures(x: Tensor) -> Tensor:

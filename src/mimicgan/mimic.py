@@ -51,13 +51,17 @@ def mimic(
     f = surrogate
     # What a user froze stays frozen.
     theta = [p for p in f.parameters() if p.requires_grad]
+    images, tries = len(y), settings.restarts
+    y = y.repeat_interleave(tries, dim=0)
     z = prior.mean_latent(generator).expand(len(y), -1).clone().requires_grad_(True)
+    if settings.start == "random":
+        z = prior.draw(len(y), generator).requires_grad_(True)
     update_z = optimizer(settings.optimizer, [z], settings.latent_rate)
     update_theta = optimizer(settings.optimizer, theta, settings.surrogate_rate) if theta else None
 
     def loss(x: Tensor) -> tuple[Tensor, Tensor]:
         y_est = f(x)
-        observed = mimicking_loss(y, y_est)
+        observed = mimicking_loss(y, y_est, settings.norm)
         total = observed
         if settings.adversarial > 0 and D is not None and x.requires_grad:
             total = total + settings.adversarial * adversarial_loss(D(x))
@@ -66,6 +70,8 @@ def mimic(
         return total, observed
 
     for t in range(settings.iterations):
+        if t == round(settings.drop * settings.iterations):
+            update_z.param_groups[0]["lr"] *= 0.1
         if update_theta is not None and settings.surrogate_steps:
             x = G(z).detach()
             for _ in range(settings.surrogate_steps):
@@ -86,7 +92,13 @@ def mimic(
             _report(callback, t, "latent", total, observed)
         for p in theta:
             p.requires_grad_(True)
-    return z.detach(), f.eval().requires_grad_(False)
+    f.eval().requires_grad_(False)
+    if tries > 1:
+        with torch.no_grad():
+            apart = (f(G(z)) - y).abs() if settings.norm == "l1" else (f(G(z)) - y).square()
+        best = apart.flatten(1).mean(dim=1).view(images, tries).argmin(dim=1)
+        z = z.view(images, tries, -1)[torch.arange(images), best]
+    return z.detach(), f
 
 
 def _report(

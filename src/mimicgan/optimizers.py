@@ -32,11 +32,12 @@ class TensorFlowRMSprop(torch.optim.Optimizer):
 
 
 def optimizer(name: str, params: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
-    """The optimiser called ``name``, "rmsprop", "tf-rmsprop" or "adam", at rate ``rate``."""
+    """The optimiser "rmsprop", "tf-rmsprop", "adam" or "sgd" (momentum 0.7), at rate ``rate``."""
     known: dict[str, Callable[..., Any]] = {
         "rmsprop": lambda p: torch.optim.RMSprop(p, lr=rate, alpha=0.9),
         "tf-rmsprop": lambda p: TensorFlowRMSprop(p, lr=rate),
         "adam": lambda p: torch.optim.Adam(p, lr=rate),
+        "sgd": lambda p: torch.optim.SGD(p, lr=rate, momentum=0.7),
     }
     built: torch.optim.Optimizer = known[name](list(params))
     return built

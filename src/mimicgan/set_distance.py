@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from mimicgan.losses import distances, energy_distance, spread
 
+POOLED = 1
+"""Which of the views is the pooled one."""
 Corners = tuple[tuple[int, int], ...]
 
 
@@ -28,6 +30,14 @@ class SetDistance:
     def to(self, y: Tensor) -> "SetDistance":
         """The distance to other images, in the same places and units."""
         return SetDistance(y, self.corners, self.scales)
+
+    def paired(self, simulated: Tensor) -> Tensor:
+        """Mean distance of each simulated observation to its own real one, about 1 for strangers.
+
+        Both are pooled, so that noise and lost pixels hardly count.
+        """
+        ours, theirs = self.views(simulated)[POOLED], self.observed[POOLED]
+        return (ours - theirs).square().sum(dim=1).sqrt().mean() / self.scales[POOLED]
 
     def views(self, x: Tensor) -> list[Tensor]:
         """The views of x (n, c, h, w), each (m, k)."""
