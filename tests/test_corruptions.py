@@ -42,6 +42,8 @@ DETERMINISTIC: dict[str, Reference] = {
 }
 DROPPED = {"dropped": 0.5, "dropped-black": 0.0}
 """Name and the value that lost pixels take."""
+SHARED = {"dropped-shared": 0.5, "dropped-black-shared": 0.0}
+"""The same where all images lose the same pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_every_corruption_has_a_reference_here() -> None:
-    assert {*DETERMINISTIC, *DROPPED} == set(CORRUPTIONS)
+    assert {*DETERMINISTIC, *DROPPED, *SHARED} == set(CORRUPTIONS)
     assert all(name == c.name and c.description for name, c in CORRUPTIONS.items())
     assert {c.task for c in CORRUPTIONS.values()} == {"binary", "dropped", "negative-blur"}
 
@@ -122,3 +124,14 @@ def test_blur_is_opencvs(clean: Tensor, size: int) -> None:
 def test_an_unknown_name_lists_those_that_exist(clean: Tensor) -> None:
     with pytest.raises(KeyError, match=r"no corruption 'rain'.*binary.*negative-blur"):
         corrupt("rain", clean, seeded())
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_all_images_lose_the_same_seventy_percent(name: str) -> None:
+    images = torch.rand(40, 1, 28, 28, generator=seeded(1)) * 0.4 + 0.55
+    damaged = corrupt(name, images, seeded())
+    gone = damaged != images
+    assert torch.equal(gone, gone[:1].expand_as(gone))
+    assert (damaged[gone] == SHARED[name]).all()
+    # 784 pixels: five standard deviations are 0.08.
+    assert gone[0].float().mean().item() == pytest.approx(0.7, abs=0.08)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from experiment_cases import SHAPE, inverted, tiny_bench
 from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.errors import UserError
 from mimicgan.experiments import methods, supervised, units
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case, Sample
@@ -159,7 +160,7 @@ def test_every_method_names_code_that_there_is() -> None:
 
 
 def test_the_experiments_hold_what_they_promise() -> None:
-    assert set(EXPERIMENTS) == {"robust-classification", "unseen", "observations"}
+    assert set(EXPERIMENTS) == {"robust-classification", "unseen", "observations", "sweep"}
     robust = robust_cases()
     assert {case.variant for case in robust} == {*CORRUPTIONS, "clean"}
     assert all(set(case.methods) <= set(METHODS) for case in robust)
@@ -190,3 +191,8 @@ def test_the_reading_nearest_to_the_paper_carries_its_name() -> None:
         row("dropped", "dropped", "observed", 0.1),
     ]
     assert paper_readings(rows) == {"binary": "binary-global", "dropped": "dropped"}
+
+
+def test_the_sweep_refuses_the_images_that_are_reported() -> None:
+    with pytest.raises(UserError, match="validation"):
+        EXPERIMENTS["sweep"](ExperimentOptions(), None)

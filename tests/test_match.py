@@ -29,6 +29,7 @@ SMALL = MatchSettings(
     starts=2,
     short_steps=4,
     long_steps=20,
+    attempts=1,
     restorer_steps=3,
     restorer_batch=8,
 )

@@ -405,3 +405,28 @@ def test_restore_works_under_no_grad_and_inference_mode(mode: Any, method: Any) 
     passes = {"mimicgan": 4 * 3 * (1 + 3) + 4, "pgd": 4 * 3 * 3 + 4}[method]
     assert inside.generator_passes == passes
     assert len(inside.history) == {"mimicgan": 15, "pgd": 9}[method]
+
+
+def test_the_best_of_several_starts_is_kept_for_every_image() -> None:
+    prior = Prior(nn.Linear(3, 16).requires_grad_(False), 3, (1, 4, 4))
+    prior = replace(prior, generator=nn.Sequential(prior.generator, nn.Unflatten(1, (1, 4, 4))))
+    y = prior.sample(5, seeded(1))
+    still = replace(PGD, iterations=1, latent_steps=1, latent_rate=0.0, start="random", norm="l2")
+    tries = replace(still, restarts=6)
+    z, _ = mimic(y, prior, tries, seeded(2))
+    generator = seeded(2)
+    prior.mean_latent(generator)
+    drawn = prior.draw(30, generator).view(5, 6, 3)
+    for image, found, choices in zip(y, z, drawn, strict=True):
+        apart = (prior.generator(choices) - image).square().flatten(1).mean(dim=1)
+        torch.testing.assert_close(found, choices[apart.argmin()])
+
+
+def test_the_latents_rate_drops_to_a_tenth() -> None:
+    prior = Prior(nn.Unflatten(1, (1, 2, 2)), 4, (1, 2, 2))
+    y = torch.full((1, 1, 2, 2), 0.9)
+    base = replace(PGD, iterations=2, latent_steps=1, optimizer="sgd", latent_rate=0.1, norm="l2")
+    late = mimic(y, prior, replace(base, iterations=1), seeded())[0]
+    full = mimic(y, prior, base, seeded())[0]
+    less = mimic(y, prior, replace(base, drop=0.5), seeded())[0]
+    torch.testing.assert_close(less - late, 0.1 * (full - late))

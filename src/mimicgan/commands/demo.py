@@ -33,7 +33,15 @@ LABELS: dict[Method, str] = {
 }
 # Less of everything than a restoration has, for all to be over in a minute or so.
 QUICK = MatchSettings(
-    draws=80, starts=2, short_steps=15, long_steps=60, restorer_steps=50, bank=1024
+    bank=1024,
+    draws=80,
+    rounds=2,
+    children=20,
+    starts=2,
+    short_steps=15,
+    long_steps=50,
+    attempts=1,
+    restorer_steps=60,
 )
 SHORT, SHORT_PGD = replace(MIMICGAN, iterations=10), replace(PGD, iterations=10)
 # Algorithm 1 and PGD search every image's latent step by step.

@@ -1,0 +1,54 @@
+"""Attacks by foolbox: bounds, the one-step formula, and refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from mimicgan.attacks import ATTACKS, attacked
+from mimicgan.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1)) * 0.6 + 0.2
+
+
+def test_fgsm_is_one_step_along_the_sign_of_the_gradient(model, images) -> None:
+    labels = torch.tensor([0, 1, 2, 3, 4])
+    x = images.clone().requires_grad_(True)
+    loss = nn.functional.cross_entropy(model(x), labels, reduction="sum")
+    (slope,) = torch.autograd.grad(loss, x)
+    expected = (images + 0.1 * slope.sign()).clamp(0, 1)
+    torch.testing.assert_close(attacked("fgsm", model, images, labels, eps=0.1), expected)
+
+
+@pytest.mark.parametrize("name", [name for name, a in ATTACKS.items() if a.bounded])
+def test_bounded_attacks_stay_within_eps_and_fool(name, model, images) -> None:
+    own = model(images).argmax(dim=1)
+    out = attacked(name, model, images, eps=0.1, seed=3)
+    assert (out - images).abs().max() <= 0.1 + 1e-6
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert (model(out).argmax(dim=1) != own).all()
+    assert torch.equal(out, attacked(name, model, images, eps=0.1, seed=3))
+
+
+def test_deepfool_finds_a_small_change(model, images) -> None:
+    out = attacked("deepfool", model, images)
+    assert (model(out).argmax(dim=1) != model(images).argmax(dim=1)).all()
+    assert (out - images).flatten(1).norm(dim=1).max() < 1
+
+
+def test_wrong_names_and_labels_are_refused(model, images) -> None:
+    with pytest.raises(UserError, match="fgsm"):
+        attacked("none such", model, images)
+    with pytest.raises(UserError, match="0 to 9"):
+        attacked("fgsm", model, images, torch.full((5,), 10))
+    with pytest.raises(UserError, match="0 to 9"):
+        attacked("fgsm", model, images, torch.zeros(4, dtype=torch.long))
