@@ -165,6 +165,19 @@ def observations(record: Record) -> str:
     return grid([*head, "n"], lines) + "\n\n" + _caption(record)
 
 
+def sweep(record: Record) -> str:
+    """Accuracy of Algorithm 1 under each of its settings."""
+    rows = record["rows"]
+    found = _index(rows)
+    places = _places(rows)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = [
+        [method.removeprefix("mimicgan: "), *(percent(found.get((*p, method))) for p in places)]
+        for method in methods
+    ]
+    return grid(["Accuracy, %", *(f"`{v}`" for _, v in places)], lines) + "\n\n" + _caption(record)
+
+
 TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "robust-classification": (robust.NAME, robust_short),
     "robust-classification-all": (robust.NAME, robust_long),
@@ -172,6 +185,7 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "unseen": ("unseen", unseen_middle),
     "unseen-all": ("unseen", unseen_long),
     "observations": ("observations", observations),
+    "sweep": ("sweep-validation", sweep),
 }
 """Name between the markers -> experiment, and what makes the table of its record."""
 
