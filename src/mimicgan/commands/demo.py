@@ -34,11 +34,10 @@ LABELS: dict[Method, str] = {
 # Less of everything than a restoration has, for all to be over in a minute or so.
 QUICK = MatchSettings(
     bank=1024,
-    draws=80,
-    rounds=2,
-    children=20,
+    draws=200,
+    rounds=3,
     starts=2,
-    short_steps=15,
+    short_steps=20,
     long_steps=50,
     attempts=1,
     restorer_steps=60,
