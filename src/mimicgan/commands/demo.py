@@ -42,7 +42,7 @@ QUICK = MatchSettings(
     attempts=1,
     restorer_steps=60,
 )
-SHORT, SHORT_PGD = replace(MIMICGAN, iterations=10), replace(PGD, iterations=10)
+SHORT, SHORT_PGD = replace(MIMICGAN, iterations=7), replace(PGD, iterations=7)
 # Algorithm 1 and PGD search every image's latent step by step.
 SLOW: tuple[Method, ...] = ("pgd", "mimicgan")
 
