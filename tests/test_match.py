@@ -28,6 +28,7 @@ SMALL = MatchSettings(
     sample=32,
     starts=2,
     short_steps=4,
+    pruning_steps=1,
     long_steps=20,
     attempts=1,
     restorer_steps=3,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, needed
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,7 @@ class Attack:
 
 
 def _foolbox() -> Any:
-    try:
-        import foolbox
-    except ImportError as error:
-        raise UserError("attacks need foolbox; pip install 'mimicgan[attacks]'") from error
-    return foolbox
+    return needed("foolbox", "attacks")
 
 
 ATTACKS: dict[str, Attack] = {

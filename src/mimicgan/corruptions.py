@@ -1,4 +1,4 @@
-"""The corruptions of section 4.2, each reading under its own name; pure and seeded.
+"""The corruptions of sections 4.1 and 4.2, each reading under its own name; pure and seeded.
 
 A corruption takes images (n, c, h, w) in [0, 1] and a torch.Generator and returns new images of the
 same shape and range. The paper's networks see [-1, 1], where its "0" is mid grey: 0.5 here.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mimicgan.errors import UserError, needed
 
 Function = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -72,6 +74,66 @@ def gaussian_blur(images: Tensor, size: int) -> Tensor:
     return functional.conv2d(rows, turned, groups=channels)
 
 
+def gray_blur(images: Tensor, *, size: int = 15, gray: bool = False) -> Tensor:
+    """Appendix A.1, 6: blur, 8 bits, nothing brighter than 120 of 255; the text turns it grey."""
+    blurred = gaussian_blur(images, size)
+    # Rounding of the blur must not cost a whole level where the listing truncates.
+    levels = (blurred * 255 + 1e-3).floor().clamp(0, 255 if gray else 120)
+    if gray:
+        levels = levels.mean(dim=1, keepdim=True).expand_as(images)
+    return levels / 255
+
+
+def stylize(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Appendix A.1, 5: OpenCV's stylization, then noise on what is above the 90th percentile.
+
+    UserError unless there are three channels, and OpenCV is installed.
+    """
+    if images.shape[1] != 3:
+        raise UserError("stylize is for images in colour; choose another corruption")
+    cv2 = needed("cv2", "cv")
+    pictures = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    styled = [torch.from_numpy(cv2.stylization(x, sigma_s=10, sigma_r=0.8)) for x in pictures]
+    x = torch.stack(styled).permute(0, 3, 1, 2).to(images) / 255
+    bright = torch.quantile(x.flatten()[:: max(1, x.numel() // 2**23)], 0.9)
+    # The listing's 0.5 is of [-1, 1].
+    noisy = bright + 0.25 * torch.randn(x.shape, generator=generator)
+    return torch.where(x > bright, noisy, x).clamp(0, 1)
+
+
+def stuck_pixels(images: Tensor, generator: torch.Generator, *, sigma: float = 0.25) -> Tensor:
+    """Appendix A.1, 3: column 26 of 64 in place of those before it, plus noise drawn once."""
+    column = round(26 * images.shape[3] / 64)
+    noise = torch.randn(*images.shape[1:3], column, generator=generator)
+    stuck = images[..., column : column + 1] + sigma / 2 * noise
+    return torch.cat([stuck, images[..., column:]], dim=3).clamp(0, 1)
+
+
+def occlusion(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Appendix A.1, 2: a cross over eyes, nose and mouth becomes noise, anew in every image."""
+    bar = torch.zeros(images.shape[2:], dtype=torch.bool)
+    bar[_part(24, 44, images.shape[2]), _part(12, 54, images.shape[3])] = True
+    other = torch.zeros_like(bar)
+    other[_part(12, 54, images.shape[2]), _part(24, 44, images.shape[3])] = True
+    noise = 0.5 + 0.25 * torch.randn(images.shape, generator=generator)
+    return torch.where(bar | other, noise, images).clamp(0, 1)
+
+
+def inpainting(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Appendix A.1, 1: eight bands, 4 of 64 rows each, multiplied by noise drawn once."""
+    channels, height, width = images.shape[1:]
+    mask = torch.ones(channels, height, width)
+    for top in range(4, 64, 8):
+        part = mask[:, _part(top, top + 4, height), _part(12, 54, width)]
+        part.copy_(0.5 * torch.randn(part.shape, generator=generator))
+    # The listing multiplies images in [-1, 1].
+    return ((images * 2 - 1) * mask / 2 + 0.5).clamp(0, 1)
+
+
+def _part(start: int, stop: int, size: int) -> slice:
+    return slice(round(start * size / 64), round(stop * size / 64))
+
+
 def negative_blur(images: Tensor, *, size: int = 25) -> Tensor:
     """Section 4.2 (c): blur, then invert."""
     return (1 - gaussian_blur(images, size)).clamp(0, 1)
@@ -130,10 +192,62 @@ CORRUPTIONS: dict[str, Corruption] = {
         ),
     )
 }
+"""Section 4.2: every reading of Table 3b's three."""
+
+FACE_CORRUPTIONS: dict[str, Corruption] = {
+    c.name: c
+    for c in (
+        Corruption(
+            "gray-blur",
+            "gray-blur",
+            lambda x, _: gray_blur(x),
+            "Gaussian blur of width 15, then nothing brighter than 120 of 255 (the listing)",
+        ),
+        Corruption(
+            "gray-blur-text",
+            "gray-blur",
+            lambda x, _: gray_blur(x, size=25, gray=True),
+            "Gaussian blur of width 25, then grey (the text)",
+        ),
+        Corruption("stylize", "stylize", stylize, "OpenCV's stylization, noise on what is bright"),
+        Corruption(
+            "stuck-pixels",
+            "stuck-pixels",
+            stuck_pixels,
+            "a column near the middle in place of all before it, with fixed noise",
+        ),
+        Corruption(
+            "stuck-pixels-text",
+            "stuck-pixels",
+            lambda x, g: stuck_pixels(x, g, sigma=0.5),
+            "the same with twice the noise (the text)",
+        ),
+        Corruption(
+            "negative", "negative", lambda x, _: negative_blur(x), "Gaussian blur of 25, inverted"
+        ),
+        Corruption(
+            "negative-text",
+            "negative",
+            lambda x, _: negative_blur(x, size=11),
+            "Gaussian blur of width 11, then inverted (the text)",
+        ),
+        Corruption(
+            "occlusion",
+            "occlusion",
+            occlusion,
+            "a cross in the middle becomes noise, in each image",
+        ),
+        Corruption(
+            "inpainting", "inpainting", inpainting, "eight bands multiplied by noise drawn once"
+        ),
+    )
+}
+"""Section 4.1: the six of Appendix A.1, as listed, and the text where it differs."""
 
 
 def corrupt(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
     """The corruption called ``name`` of images (n, c, h, w) in [0, 1]; KeyError lists the names."""
-    if name not in CORRUPTIONS:
-        raise KeyError(f"no corruption {name!r}; there are: {', '.join(CORRUPTIONS)}")
-    return CORRUPTIONS[name].function(images, generator)
+    known = CORRUPTIONS | FACE_CORRUPTIONS
+    if name not in known:
+        raise KeyError(f"no corruption {name!r}; there are: {', '.join(known)}")
+    return known[name].function(images, generator)

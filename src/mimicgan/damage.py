@@ -19,7 +19,7 @@ PARTS = (
     ("affine", "field", "jitter"),
     ("pooling",),
     ("sharpness", "kernel"),
-    ("curve", "level"),
+    ("curve", "level", "colour"),
     ("gain", "offset"),
     ("noise",),
     ("chance", "value", "spread", "square"),
@@ -179,7 +179,8 @@ class ComposedDamage(nn.Module):
         Geometry, resampling, noise and replaced pixels stay off where they are off: they cost time
         and blur the gradient, and drawing at random finds them.
         """
-        plain, names = ComposedDamage(self.shape), ["colour"] if len(self.colour) > 1 else []
+        plain = ComposedDamage(self.shape)
+        names: list[str] = []
         for part in PARTS:
             always = {"sharpness", "curve", "gain"} & set(part)
             if always or any(
@@ -187,18 +188,22 @@ class ComposedDamage(nn.Module):
                 for name in part
             ):
                 names += part
-        return names
+        return names if len(self.colour) > 1 else [n for n in names if n != "colour"]
 
     def complexity(self) -> Tensor:
-        """How far from the identity: a sum of absolute deviations, each part on its own scale."""
-        curve = self.curve - torch.linspace(-1, 1, KNOTS)
+        """How far from the identity: a sum of absolute deviations, each part on its own scale.
+
+        The curve counts by its bends: where few pixels fall, it goes straight on.
+        """
+        bends = self.curve.diff(n=2)
         parts = [
             20 * self.affine.abs().mean(),
             20 * self.field.abs().mean(),
             self.jitter.abs(),
             self.pooling.abs().sum(),
-            curve.abs().mean(),
+            0.5 * bends.abs().sum(),
             self.level.abs(),
+            (self.colour - torch.eye(len(self.colour))).abs().mean(),
             20 * self.gain.abs().mean(),
             20 * self.offset.abs().mean(),
             0.2 * self.noise.abs().sum(),

@@ -24,6 +24,43 @@ RATES = {
 }
 """Adam's learning rates of the parts of a damage; 0.02 for those not named."""
 
+SLIGHT = 0.02
+"""A set distance that does a restorer no harm."""
+
+
+def _absent(_own: Tensor, plain: Tensor) -> Tensor:
+    return plain
+
+
+def _straight(own: Tensor, _plain: Tensor) -> Tensor:
+    ends = own[[0, -1]].clamp(-1, 1).round().tolist()
+    return torch.linspace(ends[0], ends[1], len(own))
+
+
+def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
+    return own.clamp(-1, 1).round()
+
+
+SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] = (
+    (("field",), _absent),
+    (("gain", "offset"), _absent),
+    (("kernel",), _absent),
+    (("jitter",), _absent),
+    (("affine",), _absent),
+    (("pooling",), _absent),
+    (("colour",), _absent),
+    (("level",), _absent),
+    (("noise",), _absent),
+    (("spread",), _absent),
+    (("chance", "value", "spread", "square"), _absent),
+    (("value",), _rounded),
+    (("sharpness", "kernel"), _absent),
+    (("curve",), _straight),
+    (("curve", "level"), _absent),
+)
+"""What a fit tries, the parts with the most parameters first: to do without a part, or to give it
+round numbers, as a negative and lost pixels have them."""
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -45,13 +82,20 @@ class FitSettings:
     """Nearest damages that are refined by gradient steps."""
     short_steps: int = 40
     """Gradient steps of each of them."""
-    long_steps: int = 140
+    long_steps: int = 100
     """Further gradient steps of the best one."""
     paired: float = 0.1
     """Weight, where damages are compared, of how far they take each first guess of a clean image
     from its observation: sets alone cannot always tell a damage from its mirror image."""
     penalty: float = 0.005
     """Weight of the damage's distance from the identity."""
+    pruning_steps: int = 15
+    """Gradient steps after a part is taken away, before it is decided whether it was needed."""
+    spare: float = 2.0
+    """A part is taken away unless the set distance rises by more than this many times the noise
+    that it has from the choice of the observations."""
+    hopeless: float = 0.2
+    """Rise of the set distance that no steps after it will make good."""
     margin: float = 0.03
     """Images count as undamaged unless a damage brings the set distance down by this much."""
     misfit_limit: float = 2.0
@@ -64,8 +108,8 @@ class Fit:
 
     damage: ComposedDamage
     misfit: float
-    """Set distance to the observations beyond sampling noise, in units of the distance of real
-    clean images to generated ones: about 1 at most where the damage was understood."""
+    """Set distance to the observations beyond sampling noise, in units of a slight one (or of what
+    the prior itself leaves): about 1 at most where the damage was understood."""
     undamaged: bool
     """Whether the observations look like clean images, so that the damage is the identity."""
 
@@ -99,11 +143,53 @@ def fit_damage(
         refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
+    best, gone = _pruned(best, bank, distance, settings, generator, callback)
+    _refine(best, bank, distance, settings, settings.long_steps, generator, callback, gone)
     plain = ComposedDamage(shape).requires_grad_(False).eval()
     gain = _value(plain, large, distance, generator) - _value(best, large, distance, generator)
     if undamaged := gain < settings.margin:
         best = plain
-    return Fit(best, _misfit(best, bank, distance, mismatch, generator), undamaged)
+    apart = distance(_simulated(best, bank, distance, generator)).item()
+    noise = _noise(best, bank, distance, generator)
+    # A slight distance does a restorer no harm, nor one that clean images have from the bank.
+    unit = max(mismatch, SLIGHT) + 2 * float(noise.std())
+    return Fit(best, (apart - float(noise.mean())) / unit, undamaged)
+
+
+def _pruned(
+    damage: ComposedDamage,
+    bank: Tensor,
+    distance: SetDistance,
+    settings: FitSettings,
+    generator: torch.Generator,
+    callback: Callable[[Step], None] | None,
+) -> tuple[ComposedDamage, frozenset[str]]:
+    """The damage without the parts that it can do without, and the names of what was taken away."""
+    large = bank[: 3 * settings.sample]
+    seed = int(torch.randint(2**31, (), generator=generator))
+
+    def value(damage: ComposedDamage) -> float:
+        # The same random numbers for all, so that small differences count.
+        return _value(damage, large, distance, torch.Generator().manual_seed(seed))
+
+    spare = settings.spare * float(_noise(damage, bank, distance, generator).std())
+    gone: frozenset[str] = frozenset()
+    lowest = value(damage)
+    plain = ComposedDamage(damage.shape)
+    for part, simpler in SIMPLER:
+        other, without = _copied(damage), gone | set(part)
+        with torch.no_grad():
+            for name in part:
+                now = damage.get_parameter(name)
+                other.get_parameter(name).copy_(simpler(now, plain.get_parameter(name)))
+        apart = value(other)
+        if lowest + spare < apart < lowest + settings.hopeless:
+            steps = settings.pruning_steps
+            _refine(other, bank, distance, settings, steps, generator, callback, without)
+            apart = value(other)
+        if apart < lowest + spare:
+            damage, gone, lowest = other, without, min(lowest, apart)
+    return damage, gone
 
 
 @torch.no_grad()
@@ -185,25 +271,30 @@ def same_greys(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
 
 
 @torch.no_grad()
-def _misfit(
+def _simulated(
+    damage: ComposedDamage, bank: Tensor, distance: SetDistance, generator: torch.Generator
+) -> Tensor:
+    damage.generator = generator
+    out: Tensor = damage(bank[: 2 * len(distance.y) + 200])
+    return out
+
+
+@torch.no_grad()
+def _noise(
     damage: ComposedDamage,
     bank: Tensor,
     distance: SetDistance,
-    mismatch: float,
     generator: torch.Generator,
     repeats: int = 12,
-) -> float:
-    """See Fit.misfit; the noise is that of as many simulated observations as there are real."""
+) -> Tensor:
+    """Distances to as many simulated observations as there are real ones: sampling noise alone."""
     count = len(distance.y)
-    damage.generator = generator
-    simulated = damage(bank[: 4 * count + 256])
-    actual = distance(simulated).item()
+    simulated = _simulated(damage, bank, distance, generator)
     null = []
     for _ in range(repeats):
         order = torch.randperm(len(simulated), generator=generator)
         null.append(distance.to(simulated[order[:count]])(simulated[order[count:]]))
-    noise = torch.stack(null)
-    return float((actual - noise.mean()) / (mismatch + 2 * noise.std()))
+    return torch.stack(null)
 
 
 @torch.no_grad()
@@ -230,9 +321,13 @@ def _refine(
     steps: int,
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,
+    fixed: frozenset[str] = frozenset(),
 ) -> None:
+    """Gradient steps on the live parameters but those in ``fixed``."""
     damage.requires_grad_(False).generator = generator
-    named = {name: damage.get_parameter(name) for name in damage.live()}
+    named = {n: damage.get_parameter(n) for n in damage.live() if n not in fixed}
+    if not named:
+        return
     groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in named.items()]
     for p in named.values():
         p.requires_grad_(True)

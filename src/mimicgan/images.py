@@ -17,6 +17,11 @@ def to_user(x: Tensor) -> Tensor:
     return ((x + 1) / 2).clamp(0, 1)
 
 
+def rounded(x: Tensor) -> Tensor:
+    """Images in [-1, 1] rounded to 256 levels: tanh never quite reaches a real image's black."""
+    return ((x + 1) * 127.5).round() / 127.5 - 1
+
+
 def check_images(x: Tensor, shape: tuple[int, int, int]) -> None:
     """Check that ``x`` is a set of images (n, c, h, w), float32 in [0, 1], n >= 1.
 

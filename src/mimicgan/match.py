@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import Fit, FitSettings, fit_damage
+from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
 from mimicgan.prior import Prior
@@ -25,14 +26,14 @@ class MatchSettings(FitSettings):
 
     attempts: int = 2
     """Fits at most; a further one is made where the best so far is not good."""
-    good_misfit: float = 0.3
+    good_misfit: float = 0.6
     """Misfit below which no further fit is tried."""
-    restorer_steps: int = 300
+    restorer_steps: int = 600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 1500
     """The same where the prior ships no restorer to start from."""
     restorer_batch: int = 64
-    restorer_rate: float = 7e-4
+    restorer_rate: float = 1e-3
     random_share: float = 0.25
     """Share of those pairs that get a random damage instead: insurance against a wrong fit."""
     fewest: int = 4
@@ -52,7 +53,7 @@ def match(
     """
     if len(y) < settings.fewest:
         return Damage.universal(prior)
-    bank = as_pictures(prior.sample(settings.bank, generator))
+    bank = rounded(prior.typical(settings.bank, generator))
     guess = None if prior.restorer is None else Damage.universal(prior).restore(y)
     fits: list[Fit] = []
     while len(fits) < settings.attempts:
@@ -88,11 +89,6 @@ def _shrink(restorer: nn.Module, start: nn.Module, share: float) -> None:
     # (Wortsman et al. 2022), and it forgets less of the damages that were not the fitted one.
     for own, other in zip(restorer.parameters(), start.parameters(), strict=True):
         own.lerp_(other, 1 - share)
-
-
-def as_pictures(x: Tensor) -> Tensor:
-    """Images in [-1, 1] rounded to 256 levels: tanh never quite reaches a real image's black."""
-    return ((x + 1) * 127.5).round() / 127.5 - 1
 
 
 def simulated_pairs(

@@ -1,8 +1,8 @@
 """Priors and classifiers on disk: safetensors in half precision beside a card in JSON.
 
 A folder holds ``prior.safetensors`` (keys ``generator.*`` and, where there is one,
-``discriminator.*`` and ``restorer.*``) and ``prior.json``: what it is, what it was made from and
-how, and its SHA-256.
+``discriminator.*`` and ``restorer.*``), where there are some ``bank.safetensors`` with latents that
+stand for the training images, and ``prior.json``: what it is, how it was made, and SHA-256.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from mimicgan.models.classifier import FashionClassifier
 from mimicgan.prior import Prior
 from mimicgan.user_generator import checked, is_user_generator, load_user_generator
 
+BANK = "bank.safetensors"
 CLASSIFIERS = {"fashion-classifier": FashionClassifier}
 
 
@@ -54,17 +55,26 @@ def save_prior(
     discriminator: nn.Module | None = None,
     restorer: nn.Module | None = None,
     box: tuple[float, float] = (-1.0, 1.0),
+    bank: Tensor | None = None,
 ) -> None:
     """Write a prior that ``load_prior(folder)`` reads; ``card.architecture`` names its networks."""
     if card.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"no architecture {card.architecture!r}; there are: {known}")
     modules = {"generator": generator, "discriminator": discriminator, "restorer": restorer}
-    facts = {
+    facts: dict[str, Any] = {
         "latent_size": generator.latent_size,
         "image_shape": generator.image_shape,
         "box": box,
     }
+    if hasattr(generator, "width"):
+        facts["width"] = generator.width
+    if bank is not None:
+        # A file of its own: it is chosen anew where the networks stay.
+        content = tensor_bytes({"bank": _small(bank)})
+        facts["bank_sha256"] = hashlib.sha256(content).hexdigest()
+        with written_whole(Path(folder) / BANK) as partial:
+            partial.write_bytes(content)
     _save(Path(folder), "prior", card, facts, modules)
 
 
@@ -112,6 +122,7 @@ def load_prior(
         low, high = (float(v) for v in facts["box"])
         channels, height, width = (int(v) for v in facts["image_shape"])
         shape = (channels, height, width)
+        sizes = {"width": int(facts["width"])} if "width" in facts else {}
         restorer = None
         if "restorer" in parts:
             # Imported here: a prior without a restorer does without the network too.
@@ -119,16 +130,17 @@ def load_prior(
 
             restorer = _filled(Restorer(shape), tensors, "restorer")
         prior = Prior(
-            _filled(networks.generator(), tensors, "generator"),
+            _filled(networks.generator(**sizes), tensors, "generator"),
             int(facts["latent_size"]),
             shape,
-            _filled(networks.discriminator(), tensors, "discriminator")
+            _filled(networks.discriminator(**sizes), tensors, "discriminator")
             if "discriminator" in parts
             else None,
             (low, high),
             card.name,
             restorer,
             float(card.metrics.get("mismatch", Prior.mismatch)),
+            _bank(folder, facts),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _misfit(folder, "prior") from error
@@ -238,18 +250,27 @@ def _read_card(folder: Path, kind: str) -> tuple[Card, dict[str, Any]]:
 
 def _load(folder: Path, kind: str) -> tuple[Card, dict[str, Any], dict[str, Tensor]]:
     card, facts = _read_card(folder, kind)
-    path = folder / f"{kind}.safetensors"
+    return card, facts, _tensors(folder / f"{kind}.safetensors", facts.get("sha256"))
+
+
+def _bank(folder: Path, facts: dict[str, Any]) -> Tensor | None:
+    if "bank_sha256" not in facts:
+        return None
+    return _tensors(folder / BANK, facts["bank_sha256"])["bank"].float()
+
+
+def _tensors(path: Path, sha256: object) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
-    if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(
-            f"{path} is not what {kind}.json describes (SHA-256 differs); copy both files again, "
+            f"{path} is not what its card describes (SHA-256 differs); copy all files again, "
             "or reinstall mimicgan if they came with it"
         )
     try:
-        return card, facts, parse_tensors(content)
+        return parse_tensors(content)
     except SafetensorError as error:
         raise UserError(f"{path} is no safetensors file; copy or make it again") from error
 

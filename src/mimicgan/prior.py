@@ -24,7 +24,9 @@ class Prior:
     name: str = "custom"
     restorer: nn.Module | None = field(default=None, repr=False)
     mismatch: float = 0.02
-    """Set distance of real clean images to generated ones, which a fit cannot fall below."""
+    """Set distance of real clean images to typical ones, which a fit cannot fall below."""
+    bank: Tensor | None = field(default=None, repr=False)
+    """Latents (m, latent_size) whose images, as a set, look like the training images."""
 
     def __post_init__(self) -> None:
         for module in (self.generator, self.discriminator, self.restorer):
@@ -40,10 +42,23 @@ class Prior:
         """Initialisation of section 3.1: the average (latent_size,) of 1000 uniform latents."""
         return self.draw(draws, generator).mean(dim=0)
 
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` generated images (count, c, h, w) in [-1, 1] from the whole box."""
+        return self.images_of(self.draw(count, generator))
+
+    def typical(self, count: int, generator: torch.Generator) -> Tensor:
+        """At most ``count`` generated images that stand for the training images, as a set.
+
+        Those of ``bank``, in a random order; any from the box where the prior has no bank.
+        """
+        if self.bank is None:
+            return self.sample(count, generator)
+        order = torch.randperm(len(self.bank), generator=generator)[:count]
+        return self.images_of(self.bank[order])
+
     @torch.no_grad()
-    def sample(self, count: int, generator: torch.Generator, batch: int = 250) -> Tensor:
-        """``count`` generated images (count, c, h, w) in [-1, 1]."""
-        latents = self.draw(count, generator)
+    def images_of(self, latents: Tensor, batch: int = 250) -> Tensor:
+        """G(z) in [-1, 1] for any number of latents (n, latent_size)."""
         return torch.cat([self.generator(part) for part in torch.split(latents, batch)])
 
     @contextmanager

@@ -62,6 +62,14 @@ def random_damage(
         damage.curve.copy_((low + (high - low) * out) * 2 - 1)
         if uniform(0, 1) < 0.3:
             damage.level.fill_(uniform(0, 1))
+        if shape[0] > 1 and uniform(0, 1) < 0.5:
+            colour()
+
+    def colour() -> None:
+        grey = torch.full_like(damage.colour, 1 / shape[0])
+        mixed = damage.colour + normal(*damage.colour.shape) * uniform(0, 0.4)
+        target = grey if uniform(0, 1) < 0.5 else mixed / mixed.sum(dim=1, keepdim=True).clamp(0.5)
+        damage.colour.lerp_(target, 1.0 if uniform(0, 1) < 0.5 else uniform(0, 1))
 
     def fixed_pattern() -> None:
         for part, scale in ((damage.gain, 0.7), (damage.offset, 0.7)):

@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from mimicgan.losses import distances, energy_distance, spread
 
+POSITIONAL = 5
+"""The views with one row an image come first; those of patches have several."""
 POOLED = 1
 """Which of the views is the pooled one."""
 Corners = tuple[tuple[int, int], ...]

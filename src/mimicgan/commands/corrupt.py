@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, OutputFlags
 from mimicgan.commands.sources import SAMPLE_SHAPE, images_of, inputs_of, is_sample
-from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.corruptions import corrupt as apply_corruption
 from mimicgan.errors import UserError
 from mimicgan.files import output_folder
@@ -96,7 +96,8 @@ def listed_kinds() -> dict[str, str]:
     """Every kind of damage, with a description."""
     from mimicgan.experiments.unseen_corruptions import STRENGTHS, UNSEEN
 
-    kinds = {name: corruption.description for name, corruption in CORRUPTIONS.items()}
+    named = CORRUPTIONS | FACE_CORRUPTIONS
+    kinds = {name: corruption.description for name, corruption in named.items()}
     strengths = "|".join(STRENGTHS)
     for name, unseen in UNSEEN.items():
         kinds[f"{UNSEEN_PREFIX}:{name}:{strengths}"] = unseen.description

@@ -13,17 +13,18 @@ from torch import Tensor
 
 from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.screen import Advance
-from mimicgan.data import fashion_mnist
+from mimicgan.data import celeba, fashion_mnist
 from mimicgan.data.folder import folder_images
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 from mimicgan.images import to_user
-from mimicgan.models import ARCHITECTURES, architecture
+from mimicgan.models import ARCHITECTURES
 from mimicgan.overview import grid
 from mimicgan.pretrained import Card, save_prior
 from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
 
-FASHION = "fashion-mnist"
+FASHION, CELEBA = "fashion-mnist", "celeba"
+LICENCES = {FASHION: "MIT", CELEBA: celeba.LICENCE}
 ROWS, COLUMNS = 4, 10
 
 
@@ -36,13 +37,14 @@ class TrainGan(TrainFlags):
 
     Examples:
       mimicgan train gan --data fashion-mnist --out runs/gan
-      mimicgan train gan --data my-photos --out runs/mine --steps 20000
+      mimicgan train gan --data celeba --data-dir ~/data --architecture dcgan --flip
+      mimicgan train gan --data my-photos --architecture dcgan --out runs/mine --steps 20000
     """
 
     data: str = FASHION
-    """fashion-mnist, or a folder of clean images (one in ten is kept for validation)."""
+    """fashion-mnist, celeba, or a folder of clean images (one in ten is kept for validation)."""
     data_dir: Annotated[Path | None, PATH] = None
-    """Where Fashion-MNIST is, if not in one of its usual places."""
+    """Where the data set is, if not in one of its usual places."""
     out: Path = Path("runs/gan")
     """Folder for checkpoint, samples and the finished prior."""
     name: str = ""
@@ -82,7 +84,11 @@ class TrainGan(TrainFlags):
         """Training images (n, c, h, w) uint8."""
         if self.data == FASHION:
             return fashion_mnist.load("train", self.data_dir).images
-        shape = architecture(self.settings.architecture).generator().image_shape
+        shape = self.settings.networks().generator().image_shape
+        if self.data == CELEBA:
+            if shape[0] != 3:
+                raise UserError("CelebA is in colour; give --architecture dcgan")
+            return celeba.load("train", self.data_dir, shape[1])
         return folder_images(self.data, shape, "train")
 
     def _observer(
@@ -110,15 +116,19 @@ class TrainGan(TrainFlags):
             grid(rows, columns=COLUMNS).save(partial, "PNG")
 
     def _card(self, count: int) -> Card:
-        fashion = self.data == FASHION
         return Card(
-            name=self.name or (FASHION if fashion else Path(self.data).name or "custom"),
+            name=self.name or Path(self.data).name or "custom",
             architecture=self.settings.architecture,
-            data=f"Fashion-MNIST (Zalando SE), the first {count} training images"
-            if fashion
-            else f"{count} images of {Path(self.data).name}",
-            licence=self.licence or ("MIT" if fashion else "not stated"),
+            data=self._source(count),
+            licence=self.licence or LICENCES.get(self.data, "not stated"),
             command=shlex.join(["mimicgan", *sys.argv[1:]]),
             seed=self.settings.seed,
             settings=asdict(self.settings),
         )
+
+    def _source(self, count: int) -> str:
+        if self.data == FASHION:
+            return f"Fashion-MNIST (Zalando SE), the first {count} training images"
+        if self.data == CELEBA:
+            return f"CelebA (Liu et al. 2015), {count} aligned images of its training split"
+        return f"{count} images of {Path(self.data).name}"

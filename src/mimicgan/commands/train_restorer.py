@@ -11,13 +11,13 @@ import tyro
 from torch import Tensor
 
 from mimicgan.commands.flags import PATH, TrainFlags
-from mimicgan.commands.train_gan import FASHION
-from mimicgan.data import fashion_mnist
+from mimicgan.commands.train_gan import CELEBA, FASHION
+from mimicgan.data import celeba, fashion_mnist
 from mimicgan.data.folder import folder_images
 from mimicgan.fit import prior_mismatch
-from mimicgan.images import to_internal
-from mimicgan.match import as_pictures
+from mimicgan.images import rounded, to_internal
 from mimicgan.pretrained import load_card, load_prior, save_prior
+from mimicgan.training.herding import herded
 from mimicgan.training.restorer import RestorerSettings, train_universal
 
 
@@ -37,9 +37,9 @@ class TrainRestorer(TrainFlags):
     out: Path = Path("runs/prior")
     """Folder for the checkpoint and the prior with its restorer."""
     data: str = FASHION
-    """fashion-mnist, a folder of clean images, or `samples`: what the prior itself generates."""
+    """fashion-mnist, celeba, a folder of clean images, or `samples`: the prior's own."""
     data_dir: Annotated[Path | None, PATH] = None
-    """Where Fashion-MNIST is, if not in one of its usual places."""
+    """Where the data set is, if not in one of its usual places."""
     settings: Annotated[RestorerSettings, tyro.conf.arg(name="")] = field(
         default_factory=RestorerSettings
     )
@@ -60,9 +60,15 @@ class TrainRestorer(TrainFlags):
                 callback=lambda step, loss: advance(step, f"l1 {loss:.4f}"),
             )
         generator = torch.Generator().manual_seed(self.settings.seed)
-        chosen = images[torch.randperm(len(images), generator=generator)[:1000]]
-        bank = as_pictures(prior.sample(512, generator))
-        mismatch = prior_mismatch(chosen, bank, generator)
+        order = torch.randperm(len(images), generator=generator)
+        # The bank must not be measured against the images that it was chosen by.
+        held, chosen = images[order[:1000]], images[order[1000:7000]]
+        screen.say("choosing typical images")
+        bank = herded(prior, chosen, generator)
+        typical = rounded(
+            prior.images_of(bank[torch.randperm(len(bank), generator=generator)[:512]])
+        )
+        mismatch = prior_mismatch(held, typical, generator)
         command = shlex.join(["mimicgan", *sys.argv[1:]])
         card = replace(
             card,
@@ -70,11 +76,13 @@ class TrainRestorer(TrainFlags):
             metrics={**card.metrics, "mismatch": round(mismatch, 4)},
             settings={**card.settings, "restorer": asdict(self.settings)},
         )
-        save_prior(self.out, card, prior.generator, prior.discriminator, restorer, prior.box)
+        save_prior(self.out, card, prior.generator, prior.discriminator, restorer, prior.box, bank)
         screen.say(f"prior with its restorer in {self.out}; use it with --prior {self.out}")
         screen.result({"command": "train restorer", "prior": str(self.out)})
 
     def _images(self, shape: tuple[int, int, int]) -> Tensor:
         if self.data == FASHION:
             return fashion_mnist.load("train", self.data_dir).images
+        if self.data == CELEBA:
+            return celeba.load("train", self.data_dir, shape[1])
         return folder_images(self.data, shape, "train")

@@ -2,23 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from mimicgan.models.dcgan import DcganDiscriminator, DcganGenerator
 from mimicgan.models.fashion import LATENT, FashionDiscriminator, FashionGenerator
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The networks of one kind of prior: factories that take no argument."""
+    """The networks of one kind of prior: factories that need no argument.
 
-    generator: Callable[[], Any]
-    discriminator: Callable[[], Any]
-    encoder: Callable[[], Any]
+    Those of an architecture with a choice of ``width`` take it.
+    """
+
+    generator: Callable[..., Any]
+    discriminator: Callable[..., Any]
+    encoder: Callable[..., Any]
 
 
 ARCHITECTURES = {
     "fashion": Architecture(
         FashionGenerator, FashionDiscriminator, lambda: FashionDiscriminator(2 * LATENT, width=32)
+    ),
+    "dcgan": Architecture(
+        DcganGenerator, DcganDiscriminator, partial(DcganDiscriminator, 2 * LATENT)
     ),
 }
 

@@ -9,7 +9,8 @@ sees to both. The encoder is thrown away at the end.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +26,9 @@ class GanSettings:
     """Settings of one GAN training run."""
 
     architecture: str = "fashion"
-    """Name of the generator and discriminator pair."""
+    """Name of the generator and discriminator pair: fashion (28x28 grey), dcgan (64x64 colour)."""
+    width: int | None = None
+    """Channels before the last layer, where the architecture leaves the choice (dcgan)."""
     steps: int = 5000
     """Updates of the generator."""
     warmup: int = 3000
@@ -42,7 +45,17 @@ class GanSettings:
     """Weight of the divergence (nats an image) of the encoder's codes from the prior."""
     ema: float = 0.999
     """Decay of the moving average of the generator's weights, which is what ships."""
+    flip: bool = False
+    """Mirror half of the real images, as faces allow."""
     seed: int = 0
+
+    def networks(self) -> Architecture:
+        """The factories of the architecture, at the width asked for."""
+        parts = architecture(self.architecture)
+        if self.width is None:
+            return parts
+        made = (partial(part, width=self.width) for part in astuple(parts))
+        return Architecture(*made)
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class GanTraining:
         self.settings = settings
         self.step = 0
         torch.manual_seed(settings.seed)
-        parts: Architecture = architecture(settings.architecture)
+        parts = settings.networks()
         self.generator = parts.generator()
         self.discriminator = parts.discriminator()
         self.encoder = parts.encoder()
@@ -111,6 +124,9 @@ class GanTraining:
             optimizer.param_groups[0]["lr"] = self._learning_rate()
         index = checkpoint.batch_indices(len(images), settings.batch, self.step, settings.seed)
         real = images[index].float() / 127.5 - 1
+        if settings.flip:
+            mirrored = torch.rand(len(real), 1, 1, 1, generator=generator) < 0.5
+            real = torch.where(mirrored, real.flip(3), real)
         latent = torch.rand(len(real), self.average.latent_size, generator=generator) * 2 - 1
         adversarial = self.step >= settings.warmup
 
@@ -186,7 +202,7 @@ class GanTraining:
 
     def finished_generator(self) -> nn.Module:
         """The averaged generator in eval mode with freshly measured batch-norm statistics."""
-        generator: nn.Module = architecture(self.settings.architecture).generator()
+        generator: nn.Module = self.settings.networks().generator()
         generator.load_state_dict(self.average.state_dict())
         norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
