@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from mimicgan.attacks import ATTACKS, attacked
+from mimicgan.attacks import ATTACKS, attacked, on_manifold, universal_perturbation
 from mimicgan.errors import UserError
+from mimicgan.prior import Prior
+from prior_cases import untrained_generator
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,28 @@ def test_wrong_names_and_labels_are_refused(model, images) -> None:
         attacked("fgsm", model, images, torch.full((5,), 10))
     with pytest.raises(UserError, match="0 to 9"):
         attacked("fgsm", model, images, torch.zeros(4, dtype=torch.long))
+
+
+def test_the_universal_perturbation_leads_to_its_target(model, images) -> None:
+    change = universal_perturbation(model, images, 7, eps=0.2)
+    assert change.shape == (1, 1, 28, 28)
+    assert change.abs().max() <= 0.2 + 1e-6
+    before = model(images).softmax(dim=1)[:, 7]
+    assert (model(images + change).softmax(dim=1)[:, 7] > before).all()
+    # The mean of one image's change is its own targeted step.
+    x = images[:1].clone().requires_grad_(True)
+    nn.functional.cross_entropy(model(x), torch.tensor([7])).backward()
+    step = (images[:1] - 0.2 * x.grad.sign()).clamp(0, 1) - images[:1]
+    torch.testing.assert_close(universal_perturbation(model, images[:1], 7, eps=0.2), step)
+
+
+def test_the_attack_on_the_manifold_fools_with_what_the_generator_makes(model) -> None:
+    torch.manual_seed(3)
+    prior = Prior(untrained_generator(), 100, (1, 28, 28))
+    images = (prior.sample(4, torch.Generator().manual_seed(5)) + 1) / 2
+    labels = model(images).argmax(dim=1)
+    out = on_manifold(model, prior, images, labels, projection_steps=20, attack_steps=60)
+    assert (model(out).argmax(dim=1) != labels).float().mean() >= 0.5
+    assert torch.equal(
+        out, on_manifold(model, prior, images, labels, projection_steps=20, attack_steps=60)
+    )

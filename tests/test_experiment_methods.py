@@ -16,6 +16,8 @@ from mimicgan.experiments import methods, supervised, units
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case, Sample
 from mimicgan.experiments.code_version import code_digest
+from mimicgan.experiments.defence import PAPER
+from mimicgan.experiments.defence import cases as defence_cases
 from mimicgan.experiments.known_operators import RELAXED, KnownDamage
 from mimicgan.experiments.methods import METHODS
 from mimicgan.experiments.observations import BATCHES
@@ -160,7 +162,15 @@ def test_every_method_names_code_that_there_is() -> None:
 
 
 def test_the_experiments_hold_what_they_promise() -> None:
-    assert set(EXPERIMENTS) == {"robust-classification", "unseen", "observations", "sweep"}
+    assert set(EXPERIMENTS) == {
+        "robust-classification",
+        "unseen",
+        "observations",
+        "sweep",
+        "defence",
+        "universal",
+    }
+    assert set(PAPER) == {case.task for case in defence_cases()} - {"clean"}
     robust = robust_cases()
     assert {case.variant for case in robust} == {*CORRUPTIONS, "clean"}
     assert all(set(case.methods) <= set(METHODS) for case in robust)

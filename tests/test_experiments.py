@@ -13,6 +13,7 @@ from mimicgan.errors import UserError
 from mimicgan.experiments import units
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case, Sample
+from mimicgan.experiments.defence import defence
 from mimicgan.experiments.methods import METHODS, Method, Outcome
 from mimicgan.experiments.options import ExperimentOptions, Progress
 from mimicgan.experiments.record import Measured, command, read_record, rows_of
@@ -288,3 +289,30 @@ def test_clean_images_are_inverted_once_for_all_damages(
         ("a", 10, 1.0),
         ("b", 10, 1.0),
     ]
+
+
+def test_attacks_are_made_once_and_measured_like_any_damage(tmp_path: Path) -> None:
+    pytest.importorskip("foolbox")
+    bench = tiny_bench(tmp_path)
+    options = ExperimentOptions(
+        out=tmp_path / "out",
+        runs=tmp_path / "runs",
+        seeds=(0,),
+        images=8,
+        batch=4,
+        methods=("observed", "median"),
+        tasks=("fgsm", "clean"),
+    )
+    path = defence(options, bench=bench)
+    assert path is not None
+    rows = {(r["variant"], r["method"]): r for r in read_record(path)["rows"]}
+    assert rows["clean", "observed"]["accuracy"] == 1
+    assert rows["true-0.3", "observed"]["accuracy"] < 0.5
+    assert len(rows) == 10
+    made = sorted((tmp_path / "runs" / "adversarial").glob("*.safetensors"))
+    assert len(made) == 8
+    times = [file.stat().st_mtime_ns for file in made]
+    for unit in (tmp_path / "runs" / "defence").glob("*.json"):
+        unit.unlink()
+    defence(options, bench=bench)
+    assert [file.stat().st_mtime_ns for file in made] == times

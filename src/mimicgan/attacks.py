@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.errors import UserError, needed
+from mimicgan.images import to_user
+from mimicgan.prior import Prior
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,87 @@ def attacked(
             )
             made.append(clipped.detach())
     return torch.cat(made)
+
+
+def on_manifold(
+    model: nn.Module,
+    prior: Prior,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    projection_steps: int = 300,
+    attack_steps: int = 500,
+    searches: int = 3,
+) -> Tensor:
+    """The "obfuscated" attack (Athalye et al. 2018) on images (n, c, h, w) in [0, 1]: G(z) itself.
+
+    Latents are brought near the images, then moved until ``model`` (images in [0, 1] -> logits)
+    errs; the nearest that succeeds is kept. A defence by projection leaves it as it is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    low, high = prior.box
+    tries = torch.stack([prior.draw(len(images), generator) for _ in range(10)])
+    with torch.no_grad():
+        made = torch.stack([to_user(prior.images_of(z)) for z in tries])
+        best = (made - images).square().flatten(2).sum(dim=2).argmin(dim=0)
+    z = tries[best, torch.arange(len(images))].clone().requires_grad_(True)
+
+    def image(z: Tensor) -> Tensor:
+        out: Tensor = (prior.generator(z.clamp(low, high)) + 1) / 2
+        return out
+
+    def apart(x: Tensor) -> Tensor:
+        return (x - images).square().flatten(1).sum(dim=1)
+
+    with torch.enable_grad():
+        optimizer = torch.optim.Adam([z], lr=0.05)
+        for _ in range(projection_steps):
+            optimizer.zero_grad()
+            apart(image(z)).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        start = z.detach().clamp(low, high)
+        result = image(start).detach()
+        nearest = torch.full((len(images),), torch.inf)
+        weight = torch.full((len(images),), 10.0)
+        for _ in range(searches):
+            z = start.clone().requires_grad_(True)
+            optimizer = torch.optim.Adam([z], lr=0.02)
+            fooled = torch.zeros(len(images), dtype=torch.bool)
+            for _ in range(attack_steps):
+                x = image(z)
+                margin = _margin(model(x), labels)
+                distance = apart(x)
+                better = (margin < 0) & (distance < nearest)
+                fooled |= margin < 0
+                result[better], nearest[better] = x.detach()[better], distance.detach()[better]
+                optimizer.zero_grad()
+                (distance + weight * (margin + 0.1).clamp(min=0)).sum().backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            weight = torch.where(fooled, weight / 4, weight * 10)
+    return result.clamp(0, 1)
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the right class is ahead of the best other one; negative where the model errs."""
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return own - others.max(dim=1).values
+
+
+def universal_perturbation(
+    model: nn.Module, images: Tensor, target: int, *, eps: float = 0.3
+) -> Tensor:
+    """Section 4.3: the mean change (1, c, h, w) that leads ``images`` to one class.
+
+    One targeted FGSM step on each of the images (the paper has 15) in [0, 1]; add alpha times it
+    to others. The paper's sign, X minus X_adv, would help the classifier: this is the one that
+    hurts.
+    """
+    with torch.enable_grad():
+        x = images.clone().requires_grad_(True)
+        labels = torch.full((len(images),), target)
+        loss = nn.functional.cross_entropy(model(x), labels, reduction="sum")
+        (slope,) = torch.autograd.grad(loss, x)
+    moved = (images - eps * slope.sign()).clamp(0, 1)
+    return (moved - images).mean(dim=0, keepdim=True)

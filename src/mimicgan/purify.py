@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from mimicgan.restore import Method, Settings, restore
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
 
-class Purified(nn.Module):
-    """Images (n, c, h, w) in [0, 1] -> logits (n, classes) of ``classifier`` on cleaned images.
+class Cleaner(nn.Module):
+    """Images (n, c, h, w) in [0, 1] -> restored ones, as a module with a gradient.
 
     ``settings`` is a method's name or Settings. ``universal`` (the prior's restorer) and a given
     ``damage`` clean each image by itself, at the cost of a forward pass. The other methods learn
@@ -30,30 +30,20 @@ class Purified(nn.Module):
     cleaning counts as the identity (BPDA, Athalye et al. 2018); ``unrolled`` through
     ``unrolled_steps`` plain gradient steps on the latents that follow the solver's (methods
     mimicgan and pgd); ``none``.
-
-    ``classifier`` gets images in ``classifier_range``. It is used as it is, in eval mode. This is
-    no security control: an attacker who knows it can get around it.
-
-    Raises UserError for a classifier that does not fit the prior's images, gives NaN, or gives
-    probabilities where logits are expected.
     """
 
     def __init__(
         self,
-        classifier: nn.Module,
         prior: Prior,
         settings: Settings | Method = "universal",
         *,
         damage: Damage | None = None,
         gradient: Gradient = "exact",
-        classifier_range: tuple[float, float] = (0.0, 1.0),
         unrolled_steps: int = 5,
     ) -> None:
         super().__init__()
-        self.classifier = classifier.eval()
         self.settings = Settings(settings) if isinstance(settings, str) else settings
         self.prior, self.gradient, self.unrolled_steps = prior, gradient, unrolled_steps
-        self.classifier_range = classifier_range
         self.damage = Damage.universal(prior) if self.settings.method == "universal" else damage
         by_latents = self.damage is None and self.settings.method in ("mimicgan", "pgd")
         if (gradient == "unrolled") != by_latents and gradient in ("exact", "unrolled"):
@@ -62,21 +52,20 @@ class Purified(nn.Module):
                 "and unrolled for latents (mimicgan and pgd); choose the other, straight-through "
                 "or none"
             )
-        _check(self._classified, prior)
+        self.eval()
 
-    def train(self, mode: bool = True) -> "Purified":
+    def train(self, mode: bool = True) -> Self:
         """Stays in eval mode: a batch norm that learns from cleaned images is no defence."""
         return super().train(False) if mode else super().train(mode)
 
-    def learn(self, observed: Tensor) -> "Purified":
+    def learn(self, observed: Tensor) -> Self:
         """Learn the damage of images (n, c, h, w) in [0, 1] once, for all later calls."""
         result = restore(observed, self.prior, replace(self.settings, method="auto"))
         self.damage = result.damage
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self._classified(self.cleaned(x))
-        return logits
+        return self.cleaned(x)
 
     def cleaned(self, x: Tensor) -> Tensor:
         """The restored images (n, c, h, w) in [0, 1], with the gradient that was asked for."""
@@ -126,6 +115,38 @@ class Purified(nn.Module):
                 z = (z - rate * slope / norm).clamp(*self.prior.box)
             cleaned.append(to_user(self.prior.generator(z)))
         return torch.cat(cleaned)
+
+
+class Purified(Cleaner):
+    """Images (n, c, h, w) in [0, 1] -> logits (n, classes) of ``classifier`` on cleaned images.
+
+    ``classifier`` gets images in ``classifier_range``. It is used as it is, in eval mode. This is
+    no security control: an attacker who knows it can get around it. The rest is Cleaner's.
+
+    Raises UserError for a classifier that does not fit the prior's images, gives NaN, or gives
+    probabilities where logits are expected.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        prior: Prior,
+        settings: Settings | Method = "universal",
+        *,
+        damage: Damage | None = None,
+        gradient: Gradient = "exact",
+        classifier_range: tuple[float, float] = (0.0, 1.0),
+        unrolled_steps: int = 5,
+    ) -> None:
+        super().__init__(
+            prior, settings, damage=damage, gradient=gradient, unrolled_steps=unrolled_steps
+        )
+        self.classifier = classifier.eval()
+        self.classifier_range = classifier_range
+        _check(self._classified, prior)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._classified(self.cleaned(x))
 
     def _classified(self, x: Tensor) -> Tensor:
         low, high = self.classifier_range

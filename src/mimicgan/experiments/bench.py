@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.data import fashion_mnist
+from mimicgan.errors import UserError
 from mimicgan.experiments.options import ExperimentOptions
 from mimicgan.prior import Prior
+from mimicgan.training.classifier import ClassifierSettings, train_classifier
+
+HARDENED = ClassifierSettings(steps=2000, eps=0.3)
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,22 @@ class Bench:
     """Training images (n, c, h, w) uint8, for the supervised upper bound alone."""
     runs: Path
     """Where that bound keeps its networks."""
+    labelled: Callable[[], tuple[Tensor, Tensor]] | None = None
+    """Training images with labels, for adversarial training alone."""
 
     def drawn(self, seed: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images in [0, 1] and labels, ``start`` to ``stop`` in the random order of ``seed``."""
         order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))
         index = order[start:stop]
         return self.images[index].float() / 255, self.labels[index]
+
+    @cached_property
+    def hardened(self) -> nn.Module:
+        """The classifier of adversarial training, made at the first use and kept in ``runs``."""
+        path = self.runs / "hardened" / f"{HARDENED.seed}-{HARDENED.eps}-{HARDENED.steps}.pt"
+        if self.labelled is None:
+            raise UserError("this bench has no labelled training images; leave the method out")
+        return train_classifier(*self.labelled(), HARDENED, path)
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -60,7 +74,12 @@ def load_bench(options: ExperimentOptions) -> Bench:
         labels=data.labels,
         train=lambda: fashion_mnist.load("train", options.data_dir).images,
         runs=options.runs,
+        labelled=lambda: _pair(fashion_mnist.load("train", options.data_dir)),
     )
+
+
+def _pair(data: fashion_mnist.FashionMnist) -> tuple[Tensor, Tensor]:
+    return data.images, data.labels
 
 
 def _digest(network: nn.Module) -> str:

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from mimicgan.experiments.bench import Bench
+
 Damaging = Callable[[Tensor, torch.Generator], Tensor]
 """Images (n, c, h, w) in [0, 1] and a generator -> damaged images of the same shape and range."""
+Adversary = Callable[["Bench", Tensor, Tensor, int], Tensor]
+"""Bench, images (n, c, h, w) in [0, 1], labels (n,) and a seed -> adversarial images."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Case:
     """Whether the damage is itself drawn at random, once for a whole portion."""
     relaxed: Damaging | None = None
     """The damage with useful gradients, where its own have none."""
+    adversary: Adversary | None = None
+    """An attack that takes the place of ``damage``: it may see labels and the classifier."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further keys of its rows."""
 

@@ -3,19 +3,24 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
 
-from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.bench import HARDENED, Bench
 from mimicgan.experiments.cases import Sample
 from mimicgan.experiments.known_operators import KnownDamage
 from mimicgan.experiments.supervised import SUPERVISED, supervised_restorer
+from mimicgan.image_files import as_pictures as pictures
 from mimicgan.images import to_internal, to_user
 from mimicgan.match import MatchSettings
 from mimicgan.mimic import mimic
-from mimicgan.presets import MIMICGAN, PGD, MimicSettings
+from mimicgan.presets import COWBOY, DEFENSE_GAN, MIMICGAN, PGD, MimicSettings
 from mimicgan.restore import Method as Restoring
 from mimicgan.restore import Settings, restore
 
@@ -30,6 +35,8 @@ class Outcome:
     generator_passes: int = 0
     misfit: float | None = None
     understood: bool | None = None
+    classifier: nn.Module | None = None
+    """What takes the place of the experiment's classifier, where the method is one."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,29 @@ def supervised(sample: Sample, bench: Bench) -> Outcome:
     return Outcome(images, time.perf_counter() - started)
 
 
+def median(sample: Sample, _bench: Bench) -> Outcome:
+    """Every pixel becomes the median of the 3x3 around it."""
+    padded = functional.pad(sample.observed, (1, 1, 1, 1), mode="replicate")
+    windows = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+    return Outcome(windows.median(dim=4).values)
+
+
+def jpeg(sample: Sample, _bench: Bench) -> Outcome:
+    """JPEG of quality 25 and back."""
+    out = torch.empty_like(sample.observed)
+    for image, place in zip(pictures(sample.observed), out, strict=True):
+        file = BytesIO()
+        image.save(file, "JPEG", quality=25)
+        pixels = np.asarray(Image.open(file), dtype=np.float32) / 255
+        place.copy_(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1))
+    return Outcome(out)
+
+
+def hardened(sample: Sample, bench: Bench) -> Outcome:
+    """A classifier of the same architecture, trained on adversarial images."""
+    return Outcome(sample.observed, classifier=bench.hardened)
+
+
 def _by_restore(
     method: Restoring, images: Tensor, seed: int, bench: Bench, numbers: MimicSettings = MIMICGAN
 ) -> Outcome:
@@ -126,6 +156,15 @@ METHODS: dict[str, Method] = {
     "observed": Method(observed),
     "pgd": Method(_restored("pgd"), GAN, ALGORITHM_1, lambda: asdict(PGD)),
     "mimicgan": algorithm_1(MIMICGAN),
+    "defense-gan": algorithm_1(DEFENSE_GAN),
+    "cowboy": algorithm_1(COWBOY),
+    "median": Method(median, code=("mimicgan.experiments.methods",)),
+    "jpeg": Method(jpeg, code=("mimicgan.experiments.methods",)),
+    "adversarial-training": Method(
+        hardened,
+        code=("mimicgan.training.classifier",),
+        settings=lambda: asdict(HARDENED),
+    ),
     "default": Method(
         _restored("auto"),
         (*GAN, "restorer"),

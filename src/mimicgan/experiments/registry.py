@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mimicgan.experiments import observations, robust_classification, sweep, unseen
+from mimicgan.experiments import (
+    defence,
+    observations,
+    robust_classification,
+    sweep,
+    universal_perturbation,
+    unseen,
+)
 from mimicgan.experiments.options import Callback, ExperimentOptions
 
 EXPERIMENTS: dict[str, Callable[[ExperimentOptions, Callback | None], Path | None]] = {
@@ -11,5 +18,7 @@ EXPERIMENTS: dict[str, Callable[[ExperimentOptions, Callback | None], Path | Non
     unseen.NAME: unseen.unseen,
     observations.NAME: observations.observations,
     sweep.NAME: sweep.sweep,
+    defence.NAME: defence.defence,
+    universal_perturbation.NAME: universal_perturbation.universal,
 }
 """function(options, callback) -> path of the result, or None while other shards are at work."""

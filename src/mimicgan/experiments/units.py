@@ -110,16 +110,16 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
     def draw() -> torch.Generator:
         return step_generator(unit.seed, unit.batch)
 
-    sample = Sample(
-        unit.case,
-        observed=unit.case.damage(truth, draw()).clamp(0, 1),
-        truth=truth,
-        seed=draw().initial_seed() % 2**31,
-        draw=draw,
-    )
+    seed = draw().initial_seed() % 2**31
+    if unit.case.adversary is not None:
+        observed = unit.case.adversary(bench, truth, labels, seed)
+    else:
+        observed = unit.case.damage(truth, draw()).clamp(0, 1)
+    sample = Sample(unit.case, observed, truth, seed, draw)
     outcome = METHODS[unit.method].run(sample, bench)
     with torch.no_grad():
-        predicted = bench.classifier(to_internal(outcome.images)).argmax(dim=1)
+        judge = outcome.classifier or bench.classifier
+        predicted = judge(to_internal(outcome.images)).argmax(dim=1)
         peak = psnr(outcome.images, truth).clamp(max=PSNR_LIMIT)
         alike = ssim(outcome.images, truth)
     misfit = outcome.misfit

@@ -1,0 +1,30 @@
+"""Adversarial Robustness Toolbox: cleaning as a preprocessing defence."""
+
+from typing import Any
+
+from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from torch import Tensor
+
+from mimicgan.purify import Cleaner
+
+
+class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc]
+    """``PyTorchClassifier(..., preprocessing_defences=MimicPreprocessor(Cleaner(prior)))``.
+
+    Images (n, c, h, w) in [0, 1]. ART hands over all images at once; ``cleaner`` owns the parts in
+    which a damage is learnt, and the gradient that an attack gets.
+    """
+
+    params = ("cleaner",)
+
+    def __init__(
+        self, cleaner: Cleaner, *, apply_fit: bool = False, apply_predict: bool = True
+    ) -> None:
+        super().__init__(
+            device_type="cpu", is_fitted=True, apply_fit=apply_fit, apply_predict=apply_predict
+        )
+        self.cleaner = cleaner
+
+    def forward(self, x: Tensor, y: Any = None) -> tuple[Tensor, Any]:
+        """Cleaned images with the cleaner's gradient, and the labels as they were."""
+        return self.cleaner(x), y

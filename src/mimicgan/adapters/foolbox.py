@@ -1,0 +1,11 @@
+"""foolbox: a defended classifier as a model to attack."""
+
+from typing import Any
+
+from mimicgan.errors import needed
+from mimicgan.purify import Purified
+
+
+def foolbox_model(defended: Purified) -> Any:
+    """foolbox's model of ``defended``, images in [0, 1]; its gradient is the one chosen there."""
+    return needed("foolbox", "attacks").PyTorchModel(defended, bounds=(0, 1), device="cpu")

@@ -1,0 +1,43 @@
+"""scikit-learn: cleaning as a transformer, for pipelines on flat rows of pixels."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from mimicgan.prior import Prior
+from mimicgan.purify import Cleaner
+from mimicgan.restore import Method, Settings
+
+Array = NDArray[Any]
+
+
+class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Rows (n, c * h * w) or images (n, c, h, w) in [0, 1] -> the same, cleaned.
+
+    ``fit`` learns the damage of its X with ``method`` auto, and nothing with ``universal``;
+    ``transform`` cleans any number of rows with it.
+    """
+
+    def __init__(self, prior: Prior, method: Method = "auto", seed: int = 0) -> None:
+        self.prior, self.method, self.seed = prior, method, seed
+
+    def fit(self, X: Array, y: Any = None) -> Self:  # noqa: ARG002
+        """Learn the damage of X."""
+        self.cleaner_ = Cleaner(self.prior, Settings(self.method, self.seed), gradient="none")
+        if self.method == "auto":
+            self.cleaner_.learn(self._images(X))
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """X cleaned, in its own shape and type."""
+        with torch.no_grad():
+            cleaned = self.cleaner_(self._images(X))
+        rows: Array = cleaned.numpy().reshape(np.shape(X))
+        return rows.astype(np.asarray(X).dtype, copy=False)
+
+    def _images(self, X: Array) -> torch.Tensor:
+        images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
+        return images.view(-1, *self.prior.image_shape) if images.ndim == 2 else images

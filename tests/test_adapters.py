@@ -1,0 +1,98 @@
+"""The adapters, each in the loop of the library that it is for."""
+
+import foolbox
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from mimicgan.adapters.foolbox import foolbox_model
+from mimicgan.models.restorer import Restorer
+from mimicgan.prior import Prior
+from mimicgan.purify import Cleaner, Purified
+from prior_cases import untrained_generator
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    torch.manual_seed(0)
+    return Prior(untrained_generator(), 100, SHAPE, restorer=Restorer(SHAPE))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(2))
+
+
+def test_an_art_attack_goes_through_the_defence(prior, classifier, images) -> None:
+    art = pytest.importorskip("art.attacks.evasion")
+    from art.estimators.classification import PyTorchClassifier
+
+    from mimicgan.adapters.art import MimicPreprocessor
+
+    model = PyTorchClassifier(
+        model=classifier,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=SHAPE,
+        nb_classes=10,
+        clip_values=(0, 1),
+        preprocessing_defences=MimicPreprocessor(Cleaner(prior)),
+        device_type="cpu",
+    )
+    x = images.numpy()
+    expected = Purified(classifier, prior)(images).detach().numpy()
+    np.testing.assert_allclose(model.predict(x), expected, atol=1e-5)
+    attack = art.ProjectedGradientDescent(model, eps=0.3, eps_step=0.1, max_iter=5, verbose=False)
+    adversarial = attack.generate(x)
+    assert np.abs(adversarial - x).max() > 0.1
+    before = expected.argmax(axis=1)
+    loss = nn.functional.cross_entropy
+    labels = torch.from_numpy(before)
+    now = torch.from_numpy(model.predict(adversarial))
+    assert loss(now, labels) > loss(torch.from_numpy(expected), labels)
+
+
+def test_a_foolbox_attack_goes_through_the_defence(prior, classifier, images) -> None:
+    defended = Purified(classifier, prior)
+    model = foolbox_model(defended)
+    labels = defended(images).argmax(dim=1)
+    _, found, _ = foolbox.attacks.LinfPGD(steps=5)(model, images, labels, epsilons=0.3)
+    loss = nn.functional.cross_entropy
+    assert loss(defended(found), labels) > loss(defended(images), labels)
+
+
+def test_a_scikit_learn_pipeline_fits_and_predicts(prior, images) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    rows = images.flatten(1).numpy().astype(np.float64)
+    y = np.array([0, 1] * 3)
+    cleaner = MimicTransformer(prior, method="universal")
+    pipeline = make_pipeline(cleaner, LogisticRegression()).fit(rows, y)
+    assert set(pipeline.predict(rows)) <= {0, 1}
+    cleaned = cleaner.transform(rows)
+    assert cleaned.shape == rows.shape
+    assert cleaned.dtype == rows.dtype
+    np.testing.assert_allclose(
+        cleaned[2].reshape(SHAPE), Cleaner(prior)(images)[2].detach().numpy(), atol=1e-6
+    )
+
+
+def test_a_cleaner_follows_a_data_loader(prior, images) -> None:
+    cleaner = Cleaner(prior, gradient="none")
+    loader = DataLoader(TensorDataset(images), batch_size=4)
+    parts = [cleaner(x) for (x,) in loader]
+    assert [len(part) for part in parts] == [4, 2]
+    torch.testing.assert_close(torch.cat(parts), cleaner(images))
