@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from image_cases import COLOUR, GREY, some
-from mimicgan.metrics import accuracy, psnr, ssim, wilson
+from mimicgan.metrics import accuracy, feature_distance, psnr, ssim, wilson
 
 
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
@@ -73,3 +73,15 @@ def test_wilson_interval_has_the_published_values(
 def test_accuracy_counts_the_largest_logit() -> None:
     logits = torch.tensor([[0.0, 1.0], [3.0, 1.0], [0.0, -1.0], [-2.0, -1.0]])
     assert accuracy(logits, torch.tensor([1, 1, 0, 1])).value == 0.75
+
+
+def test_the_feature_distance_is_that_of_unit_features_by_hand() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1, bias=False))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([3.0, 4.0]).view(2, 1, 1, 1))
+    light, dark = torch.full((1, 1, 2, 2), 0.75), torch.full((1, 1, 2, 2), 0.25)
+    half = torch.tensor([[[[0.25, 0.25], [0.75, 0.75]]]])
+    # In [-1, 1] light is 0.5 and dark is -0.5: features (0.6, 0.8) and (-0.6, -0.8), 4 apart.
+    assert feature_distance(light, dark, network).item() == pytest.approx(4, abs=1e-5)
+    assert feature_distance(light, half, network).item() == pytest.approx(2, abs=1e-5)
+    assert feature_distance(light, light, network).item() == pytest.approx(0, abs=1e-6)

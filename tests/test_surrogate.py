@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mimicgan.surrogate import ConvSurrogate
+from mimicgan.surrogate import ConvSurrogate, FaceSurrogate
 
 Array = NDArray[np.float64]
 GREY = (1, 28, 28)
@@ -96,3 +96,30 @@ def test_start_keeps_the_variance_of_the_signal() -> None:
     assert f.second.weight.std().item() == pytest.approx((2 / (64 * 25)) ** 0.5, rel=0.05)
     assert not f.first.bias.any()
     assert not f.second.bias.any()
+
+
+@pytest.mark.parametrize(("dims", "last"), [(1, "relu"), (3, "relu"), (3, "tanh")])
+def test_table_2_is_tanh_of_mask_times_three_convolutions(dims: int, last: str) -> None:
+    f = FaceSurrogate((3, 9, 7), dims=dims, last=last, generator=seeded()).double()
+    with torch.no_grad():
+        for p in f.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=seeded(p.numel()), dtype=torch.float64))
+    shapes = [tuple(p.shape) for p in f.parameters()]
+    assert shapes == [
+        (dims, 9, 7),
+        (16, 3, 5, 5),
+        (16,),
+        (16, 16, 5, 5),
+        (16,),
+        (dims, 16, 5, 5),
+        (dims,),
+    ]
+    x = torch.randn(2, 3, 9, 7, generator=seeded(1), dtype=torch.float64)
+    p = {name: value.detach().numpy() for name, value in f.named_parameters()}
+    for image, found in zip(x.numpy(), f(x).detach().numpy(), strict=True):
+        out = image
+        for k in range(2):
+            out = np.maximum(convolved(out, p[f"convs.{k}.weight"], p[f"convs.{k}.bias"]), 0)
+        out = LASTS[last](convolved(out, p["convs.2.weight"], p["convs.2.bias"]))
+        wanted = np.broadcast_to(np.tanh(p["mask"] * out), (3, 9, 7))
+        np.testing.assert_allclose(found, wanted, atol=1e-10)

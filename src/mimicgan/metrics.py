@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 # 1.959964...: the two-sided 95 % point of the normal distribution.
@@ -46,6 +46,33 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variances + c2)
     return (luminance * structure).view(len(images), -1).mean(dim=1)
+
+
+@torch.no_grad()
+def feature_distance(images: Tensor, reference: Tensor, network: nn.Module) -> Tensor:
+    """Perceptual distance (n,) of images (n, c, h, w) by the convolutions of ``network``.
+
+    As LPIPS (Zhang et al. 2018) without its learnt weights: at every place the features of a
+    convolution are scaled to length one; the squares of their differences are summed over channels
+    and averaged over places, then over convolutions. ``network`` takes images in [-1, 1].
+    """
+    _same_shape(images, reference)
+    found: list[Tensor] = []
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        network(torch.cat([images, reference]) * 2 - 1)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    terms = []
+    for features in found:
+        ours, theirs = functional.normalize(features, dim=1).chunk(2)
+        terms.append((ours - theirs).square().sum(dim=1).flatten(1).mean(dim=1))
+    return torch.stack(terms).mean(dim=0).double()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mimicgan.losses import adversarial_loss, identity_loss, mimicking_loss
 from mimicgan.optimizers import optimizer
 from mimicgan.presets import MimicSettings
 from mimicgan.prior import Prior
-from mimicgan.surrogate import ConvSurrogate
+from mimicgan.surrogate import ConvSurrogate, FaceSurrogate
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def mimic(
 ) -> tuple[Tensor, nn.Module]:
     """Algorithm 1: observations y (n, c, h, w) in [-1, 1] -> latents z (n, k), fitted surrogate.
 
-    ``surrogate`` takes the place of Table 5's network (or of the identity) when given. Restored
-    images are ``prior.generator(z)``. The same ``generator`` state gives the same result on one
-    machine.
+    ``surrogate`` takes the place of Table 5's or Table 2's network (or of the identity) when given.
+    Restored images are ``prior.generator(z)``. The same ``generator`` state gives the same result
+    on one machine.
     """
     G, D = prior.generator, prior.discriminator
     if surrogate is None:
@@ -46,6 +46,13 @@ def mimic(
                 last=settings.last,
                 skip=settings.skip,
                 scale=settings.scale,
+                generator=generator,
+            )
+        elif settings.surrogate != "identity":
+            surrogate = FaceSurrogate(
+                prior.image_shape,
+                dims=1 if settings.surrogate == "faces-gray" else prior.image_shape[0],
+                last=settings.last,
                 generator=generator,
             )
     f = surrogate

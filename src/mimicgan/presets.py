@@ -32,8 +32,9 @@ class MimicSettings:
     """Latents tried for every image at once; the one with the lowest mimicking loss is kept."""
     drop: float = 1.0
     """Share of the alternations after which the latents' rate falls to a tenth."""
-    surrogate: Literal["conv", "identity"] = "conv"
-    """Table 5's network, or none: projected gradient descent."""
+    surrogate: Literal["conv", "faces", "faces-gray", "identity"] = "conv"
+    """Table 5's network; Table 2's, with as many channels as the image or one; or none: projected
+    gradient descent."""
     last: Literal["relu", "tanh", "none"] = "relu"
     """Activation before the mask."""
     skip: float = 1.0
@@ -62,3 +63,34 @@ start: theirs is N(0, 1/128), ours the prior's own box."""
 
 COWBOY = replace(DEFENSE_GAN, adversarial=1e-3)
 """Cowboy (Santhanam and Grnarova 2018): Defense-GAN with the discriminator's word."""
+
+
+def _face(
+    identity: float,
+    adversarial: float,
+    surrogate_rate: float,
+    latent_rate: float,
+    last: Literal["relu", "tanh"] = "relu",
+    surrogate: Literal["faces", "faces-gray"] = "faces",
+) -> MimicSettings:
+    return MimicSettings(
+        identity=identity,
+        adversarial=adversarial,
+        surrogate_rate=surrogate_rate,
+        latent_rate=latent_rate,
+        optimizer="rmsprop",
+        surrogate=surrogate,
+        last=last,
+    )
+
+
+TABLE_1 = {
+    "gray-blur": _face(0, 0, 2e-4, 1e-3, surrogate="faces-gray"),
+    "stylize": _face(0, 0, 8e-5, 4e-4),
+    "negative": _face(0, 1e-4, 1e-3, 1e-3),
+    "stuck-pixels": _face(0.1, 1e-4, 4e-3, 3e-3),
+    "occlusion": _face(0.1, 1e-4, 4e-3, 3e-3, "tanh"),
+    "inpainting": _face(0.1, 1e-4, 4e-3, 3e-3, "tanh"),
+}
+"""Table 1: the paper's numbers for each task on faces; torch's RMSProp, because the paper's rates
+hardly move anything with TensorFlow's."""

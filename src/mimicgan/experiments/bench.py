@@ -23,8 +23,8 @@ class Bench:
     """Networks and data of an experiment."""
 
     prior: Prior
-    classifier: nn.Module
-    """Images (n, c, h, w) in [-1, 1] -> logits (n, classes)."""
+    classifier: nn.Module | None
+    """Images (n, c, h, w) in [-1, 1] -> logits (n, classes); None where there are no classes."""
     images: Tensor
     """(n, c, h, w) uint8, the images that are damaged and restored."""
     labels: Tensor
@@ -60,6 +60,22 @@ class Bench:
             "classifier": self.classifier,
         }
         return {name: _digest(part) for name, part in parts.items() if part is not None}
+
+
+def face_bench(options: ExperimentOptions) -> Bench:
+    """The shipped prior of faces with CelebA's validation images, which nothing was chosen on."""
+    from mimicgan.data import celeba
+    from mimicgan.pretrained import load_prior
+
+    images = celeba.load("validation", options.data_dir)
+    return Bench(
+        prior=load_prior("faces"),
+        classifier=None,
+        images=images,
+        labels=torch.zeros(len(images), dtype=torch.long),
+        train=lambda: celeba.load("train", options.data_dir),
+        runs=options.runs,
+    )
 
 
 def load_bench(options: ExperimentOptions) -> Bench:

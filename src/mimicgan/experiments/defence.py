@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mimicgan.attacks import ATTACKS, attacked, on_manifold
+from mimicgan.errors import UserError
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
 from mimicgan.experiments.code_version import code_digest
@@ -62,6 +63,8 @@ def adversarial(
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
     path = bench.runs / "adversarial" / f"{key}.safetensors"
     if not path.exists():
+        if bench.classifier is None:
+            raise UserError("an attack needs a classifier; use a bench that has one")
         model = Internal(bench.classifier)
         target = None if guessed else labels
         if name == OBFUSCATED:

@@ -20,7 +20,7 @@ from mimicgan.image_files import as_pictures as pictures
 from mimicgan.images import to_internal, to_user
 from mimicgan.match import MatchSettings
 from mimicgan.mimic import mimic
-from mimicgan.presets import COWBOY, DEFENSE_GAN, MIMICGAN, PGD, MimicSettings
+from mimicgan.presets import COWBOY, DEFENSE_GAN, MIMICGAN, PGD, TABLE_1, MimicSettings
 from mimicgan.restore import Method as Restoring
 from mimicgan.restore import Settings, restore
 
@@ -156,6 +156,14 @@ METHODS: dict[str, Method] = {
     "observed": Method(observed),
     "pgd": Method(_restored("pgd"), GAN, ALGORITHM_1, lambda: asdict(PGD)),
     "mimicgan": algorithm_1(MIMICGAN),
+    "mimicgan-table-1": Method(
+        lambda sample, bench: _by_restore(
+            "mimicgan", sample.observed, sample.seed, bench, TABLE_1[sample.case.task]
+        ),
+        GAN,
+        ALGORITHM_1,
+        lambda: {task: asdict(numbers) for task, numbers in TABLE_1.items()},
+    ),
     "defense-gan": algorithm_1(DEFENSE_GAN),
     "cowboy": algorithm_1(COWBOY),
     "median": Method(median, code=("mimicgan.experiments.methods",)),

@@ -46,27 +46,25 @@ def _row(key: tuple[str, str, str], items: list[Measured]) -> Row:
     task, variant, method = key
     outcomes = [item.outcome for item in items]
     total = sum(o.images for o in outcomes)
-    correct = sum(o.correct for o in outcomes)
-    interval = wilson(correct, total)
-    by_seed: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for item in items:
-        by_seed[str(item.unit.seed)][0] += item.outcome.correct
-        by_seed[str(item.unit.seed)][1] += item.outcome.images
     row: Row = {
         "task": task,
         "variant": variant,
         "method": method,
         **items[0].unit.case.extra,
         "n_images": total,
-        "accuracy": round(interval.value, 6),
-        "accuracy_ci95": [round(interval.low, 6), round(interval.high, 6)],
-        "accuracy_by_seed": {seed: round(c / n, 6) for seed, (c, n) in by_seed.items()},
+        **_accuracy(items),
         "psnr": round(sum(o.psnr_sum for o in outcomes) / total, 4),
         "ssim": round(sum(o.ssim_sum for o in outcomes) / total, 5),
         "seconds_per_image": round(sum(o.seconds for o in outcomes) / total, 6),
         "generator_passes_per_image": round(sum(o.generator_passes for o in outcomes) / total, 3),
         "batches": len(items),
     }
+    features = [o.feature_sum for o in outcomes if o.feature_sum is not None]
+    if features:
+        row["feature_distance"] = round(sum(features) / total, 5)
+    if len(items) > 1:
+        means = np.array([o.psnr_sum / o.images for o in outcomes])
+        row["psnr_batch_sd"] = round(float(means.std(ddof=1)), 4)
     misfits = [o.misfit for o in outcomes if o.misfit is not None]
     if misfits:
         row["misfit"] = round(sum(misfits) / len(misfits), 4)
@@ -75,6 +73,23 @@ def _row(key: tuple[str, str, str], items: list[Measured]) -> Row:
     if judged:
         row["understood"] = round(sum(judged) / len(judged), 4)
     return row
+
+
+def _accuracy(items: list[Measured]) -> Row:
+    known = [(item.unit.seed, item.outcome) for item in items]
+    counts = [(str(seed), o.correct, o.images) for seed, o in known if o.correct is not None]
+    if not counts:
+        return {}
+    interval = wilson(sum(c for _, c, _ in counts), sum(n for *_, n in counts))
+    by_seed: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for seed, correct, images in counts:
+        by_seed[seed][0] += correct
+        by_seed[seed][1] += images
+    return {
+        "accuracy": round(interval.value, 6),
+        "accuracy_ci95": [round(interval.low, 6), round(interval.high, 6)],
+        "accuracy_by_seed": {seed: round(c / n, 6) for seed, (c, n) in by_seed.items()},
+    }
 
 
 def write_record(

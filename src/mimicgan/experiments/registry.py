@@ -6,6 +6,7 @@ from pathlib import Path
 from mimicgan.experiments import (
     defence,
     observations,
+    recovery,
     robust_classification,
     sweep,
     universal_perturbation,
@@ -18,6 +19,7 @@ EXPERIMENTS: dict[str, Callable[[ExperimentOptions, Callback | None], Path | Non
     unseen.NAME: unseen.unseen,
     observations.NAME: observations.observations,
     sweep.NAME: sweep.sweep,
+    recovery.NAME: recovery.recovery,
     defence.NAME: defence.defence,
     universal_perturbation.NAME: universal_perturbation.universal,
 }

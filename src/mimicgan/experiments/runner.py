@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ class Experiment:
 
     name: str
     cases: tuple[Case, ...]
+    bench: Callable[[ExperimentOptions], Bench] = load_bench
 
 
 def run(
@@ -41,7 +42,7 @@ def run(
     """
     cases = chosen(experiment, options)
     with _threads(options.threads):
-        bench = bench or load_bench(options)
+        bench = bench or experiment.bench(options)
         folder = options.runs / experiment.name
         wanted = units.units_of(cases, options)
         paths = {unit_id(u): folder / f"{units.key_of(u, bench, options)}.json" for u in wanted}

@@ -16,7 +16,7 @@ from mimicgan.experiments.methods import METHODS
 from mimicgan.experiments.options import ExperimentOptions
 from mimicgan.files import written_whole
 from mimicgan.images import to_internal
-from mimicgan.metrics import psnr, ssim
+from mimicgan.metrics import feature_distance, psnr, ssim
 from mimicgan.training.checkpoint import step_generator
 
 # The error of rounding to 8 bits; an untouched image would count as infinitely good.
@@ -45,7 +45,7 @@ class Measurement:
     """The raw outcome of a unit; sums, so that units can be pooled."""
 
     images: int
-    correct: int
+    correct: int | None
     psnr_sum: float
     ssim_sum: float
     seconds: float
@@ -53,6 +53,7 @@ class Measurement:
     misfit: float | None
     understood: bool | None
     threads: int
+    feature_sum: float | None = None
 
 
 def units_of(cases: tuple[Case, ...], options: ExperimentOptions) -> list[Unit]:
@@ -118,14 +119,20 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
     sample = Sample(unit.case, observed, truth, seed, draw)
     outcome = METHODS[unit.method].run(sample, bench)
     with torch.no_grad():
-        judge = outcome.classifier or bench.classifier
-        predicted = judge(to_internal(outcome.images)).argmax(dim=1)
+        judge, correct = outcome.classifier or bench.classifier, None
+        if judge is not None:
+            predicted = judge(to_internal(outcome.images)).argmax(dim=1)
+            correct = int((predicted == labels).sum())
+        features = None
+        if bench.classifier is None and bench.prior.discriminator is not None:
+            apart = feature_distance(outcome.images, truth, bench.prior.discriminator)
+            features = float(apart.sum())
         peak = psnr(outcome.images, truth).clamp(max=PSNR_LIMIT)
         alike = ssim(outcome.images, truth)
     misfit = outcome.misfit
     return Measurement(
         images=len(truth),
-        correct=int((predicted == labels).sum()),
+        correct=correct,
         psnr_sum=float(peak.double().sum()),
         ssim_sum=float(alike.double().sum()),
         seconds=outcome.seconds,
@@ -133,6 +140,7 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
         misfit=misfit if misfit is not None and math.isfinite(misfit) else None,
         understood=outcome.understood,
         threads=torch.get_num_threads(),
+        feature_sum=features,
     )
 
 

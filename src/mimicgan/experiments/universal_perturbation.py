@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.attacks import universal_perturbation
+from mimicgan.errors import UserError
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
 from mimicgan.experiments.defence import Internal
@@ -22,6 +23,8 @@ METHODS = ("observed", "median", "pgd", "defense-gan", "mimicgan", "universal", 
 
 def perturbed(bench: Bench, images: Tensor, _labels: Tensor, seed: int, *, scale: float) -> Tensor:
     """Images (n, c, h, w) in [0, 1] plus ``scale`` times a perturbation of training images."""
+    if bench.classifier is None:
+        raise UserError("an attack needs a classifier; use a bench that has one")
     generator = torch.Generator().manual_seed(seed)
     train = bench.train()
     chosen = train[torch.randint(len(train), (COUNT,), generator=generator)].float() / 255
