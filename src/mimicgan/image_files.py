@@ -123,11 +123,16 @@ def write_images(folder: Path, names: Sequence[str], images: Tensor) -> None:
         path = Path(name)
         if path.name != name or path.suffix.lower() not in FORMATS:
             raise ValueError(f"{name!r} is no plain file name of the kinds {KNOWN}")
-        kind = FORMATS[path.suffix.lower()]
-        # Encoded in memory: Pillow's own writer does not say that a disk is full.
-        content = BytesIO()
-        picture.save(content, kind, **QUALITY.get(kind, {}))
-        (folder / name).write_bytes(content.getbuffer())
+        (folder / name).write_bytes(encoded(picture, path.suffix))
+
+
+def encoded(picture: Image.Image, suffix: str) -> bytes:
+    """The content of a file of this suffix, the best that its format can do."""
+    kind = FORMATS[suffix.lower()]
+    # Encoded in memory: Pillow's own writer does not say that a disk is full.
+    content = BytesIO()
+    picture.save(content, kind, **QUALITY.get(kind, {}))
+    return content.getvalue()
 
 
 def write_like(folder: Path, source: ImageSet, images: Tensor) -> None:

@@ -2,19 +2,20 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.report import report, write_report
-from mimicgan.commands.screen import Advance
+from mimicgan.commands.screen import Advance, Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.errors import UserError
 from mimicgan.files import output_folder, written_whole
 from mimicgan.image_files import write_like
+from mimicgan.job import run_job
 from mimicgan.learnt import Damage
 from mimicgan.mimic import Step
 from mimicgan.overview import grid
@@ -37,6 +38,7 @@ class Restore(PriorFlags):
       mimicgan restore damaged.npy restored --method mimicgan --mimic.iterations 30
       mimicgan restore day1 restored1 --save-damage camera.safetensors
       mimicgan restore day2 restored2 --damage camera.safetensors
+      mimicgan restore archive restored --group-by folder
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
@@ -51,12 +53,29 @@ class Restore(PriorFlags):
     """Write the learnt damage and its restorer to this file (method auto)."""
     damage: Annotated[Path | None, PATH] = None
     """Use the damage that --save-damage wrote, for new images (even one) of the same source."""
+    group_by: Annotated[
+        Literal["folder", "prefix", "none"] | None, tyro.conf.arg(metavar="folder|prefix|none")
+    ] = None
+    """For large folders, subfolders included: learn one damage for each folder, for each prefix of
+    the names, or for all; apply it chunk by chunk into OUT. Killed at any moment, the same command
+    goes on where it was."""
+    strict: bool = False
+    """With --group-by: stop at a file that cannot be read instead of leaving it out."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
+
+    @property
+    def after_interrupt(self) -> str:
+        if self.group_by is not None:
+            return "what is done stays done; run the same again to go on"
+        return super().after_interrupt
 
     def run(self) -> None:
         screen = self.screen()
         device = self.prepare()
         self._refuse_flags()
+        if self.group_by is not None:
+            self._job(screen, self.load(device))
+            return
         with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
             prior = self.load(device)
             found = images_of(self.source, prior.image_shape, self.count)
@@ -89,8 +108,41 @@ class Restore(PriorFlags):
         short = {key: value for key, value in facts.items() if key != "inputs"}
         screen.result({"command": "restore", "out": self.out, **short})
 
+    def _job(self, screen: Screen, prior: Prior) -> None:
+        if self.group_by is None:
+            raise AssertionError("run looks first")
+        with screen.progress("restoring", None) as advance:
+            done = run_job(
+                Path(self.source),
+                Path(self.out),
+                prior,
+                self.settings,
+                group_by=self.group_by,
+                strict=self.strict,
+                callback=lambda at, total, group: advance(at, f"{at}/{total} {group}"),
+            )
+        limit = self.settings.match.misfit_limit
+        for group, misfit in done.misfits.items():
+            if misfit is not None and misfit > limit:
+                screen.warn(f"the damage of {group} was not understood (misfit {misfit:.2f})")
+        for name, reason in list(done.bad.items())[:20]:
+            screen.warn(f"left out: {reason or name}")
+        facts = {"command": "restore", "out": self.out, **asdict(done)}
+        with written_whole(Path(self.out) / REPORT) as partial:
+            write_report(partial, facts)
+        screen.say(f"{done.images} images restored in {self.out}, {len(done.bad)} left out")
+        screen.result(facts)
+
     def _refuse_flags(self) -> None:
         """Refuse now what could not be written after a long run."""
+        others = (self.count, self.damage, self.save_damage)
+        if self.group_by is not None and (self.overwrite or any(v is not None for v in others)):
+            raise UserError(
+                "--group-by goes without --count, --damage, --save-damage and --overwrite; "
+                "leave them out"
+            )
+        if self.strict and self.group_by is None:
+            raise UserError("--strict is for --group-by; without it every bad file is an error")
         if self.settings.batch < 1:
             raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
         if self.damage is not None and self.settings.method != "auto":

@@ -1,0 +1,190 @@
+"""Large jobs: groups, resuming after a kill, bad files, a damage that changes half way."""
+
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mimicgan.damage import ComposedDamage
+from mimicgan.errors import UserError
+from mimicgan.job import JOURNAL, JobReport, groups_of, run_job
+from mimicgan.match import MatchSettings
+from mimicgan.models.restorer import Restorer
+from mimicgan.prior import Prior
+from mimicgan.restore import Settings
+from prior_cases import untrained_generator
+
+SHAPE = (1, 28, 28)
+TINY = Settings(
+    match=MatchSettings(
+        bank=80,
+        draws=6,
+        rounds=1,
+        parents=2,
+        children=2,
+        sample=24,
+        starts=1,
+        short_steps=1,
+        long_steps=2,
+        pruning_steps=1,
+        attempts=1,
+        restorer_steps=1,
+        restorer_batch=8,
+    )
+)
+
+
+def tiny_prior() -> Prior:
+    torch.manual_seed(0)
+    return Prior(untrained_generator(), 100, SHAPE, restorer=Restorer(SHAPE))
+
+
+def make(folder: Path, count: int, seed: int, *, invert: bool = False) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = torch.rand(count, 28, 28, generator=torch.Generator().manual_seed(seed)) * 90
+    pixels[:, 8:20, 8:20] += 120
+    if invert:
+        pixels = 255 - pixels
+    for k, x in enumerate(pixels.byte().numpy()):
+        Image.fromarray(x).save(folder / f"im{k:04d}.png")
+
+
+def outputs(out: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(out.rglob("*"))
+        if p.is_file() and JOURNAL not in p.parts
+    }
+
+
+def job(source: Path, out: Path, settings: Settings = TINY, **more) -> JobReport:
+    more.setdefault("group_by", "folder")
+    return run_job(source, out, tiny_prior(), settings, chunk=6, **more)
+
+
+def test_groups(tmp_path: Path) -> None:
+    for name in ("a/x1.png", "a/x2.png", "b/y-001.jpg", "z9.png", ".h/q.png", "a/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    names = {g: [p.name for p in files] for g, files in groups_of(tmp_path, "folder").items()}
+    assert names == {".": ["z9.png"], "a": ["x1.png", "x2.png"], "b": ["y-001.jpg"]}
+    assert set(groups_of(tmp_path, "prefix")) == {"x", "y", "z"}
+    assert len(groups_of(tmp_path, "none")["."]) == 4
+    with pytest.raises(UserError, match="no picture"):
+        groups_of(tmp_path / ".h" / "..", "none") and groups_of(_empty(tmp_path), "none")
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def test_every_image_once_under_its_own_name_and_nothing_twice(tmp_path: Path) -> None:
+    make(tmp_path / "in" / "day1", 8, 1)
+    make(tmp_path / "in" / "day2", 7, 2)
+    first = job(tmp_path / "in", tmp_path / "out")
+    assert first.images == 15
+    assert set(first.damages) == {"day1", "day2"}
+    made = outputs(tmp_path / "out")
+    assert set(made) == {
+        str(p.relative_to(tmp_path / "in")) for p in (tmp_path / "in").rglob("*.png")
+    }
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+    again = job(tmp_path / "in", tmp_path / "out")
+    assert again.chunks_done_before == 4
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+
+
+def test_a_bad_file_is_left_out_and_named_or_stops_a_strict_job(tmp_path: Path) -> None:
+    make(tmp_path / "in", 8, 1)
+    (tmp_path / "in" / "im0003.png").write_bytes(b"nothing")
+    report = job(tmp_path / "in", tmp_path / "out")
+    assert report.images == 7
+    assert list(report.bad) == ["im0003.png"]
+    assert "im0003.png" not in outputs(tmp_path / "out")
+    with pytest.raises(UserError, match=r"im0003\.png"):
+        job(tmp_path / "in", tmp_path / "strict", strict=True)
+
+
+def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "in", 5, 1)
+    with pytest.raises(UserError, match="lie in each other"):
+        job(tmp_path / "in", tmp_path / "in" / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    with pytest.raises(UserError, match="other files"):
+        job(tmp_path / "in", tmp_path / "full")
+    job(tmp_path / "in", tmp_path / "out", Settings("universal"))
+    with pytest.raises(UserError, match="other settings"):
+        job(tmp_path / "in", tmp_path / "out", Settings("universal", seed=3))
+
+
+def test_a_damage_that_changes_half_way_is_learnt_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimicgan.job.COMPARED", 6)
+    make(tmp_path / "in", 12, 1)
+    make(tmp_path / "in" / "later", 6, 3, invert=True)
+    for k, path in enumerate(sorted((tmp_path / "in" / "later").iterdir())):
+        path.rename(tmp_path / "in" / f"jm{k:04d}.png")
+    (tmp_path / "in" / "later").rmdir()
+
+    def fake(observed, prior, settings):
+        from mimicgan.learnt import Damage
+        from mimicgan.restore import restore
+
+        result = restore(observed, prior, "universal")
+        plain = ComposedDamage(SHAPE).requires_grad_(False)
+        # What the untrained generator makes is grey: brought to the mean of what is observed.
+        plain.offset.copy_((observed * 2 - 1).mean(dim=0))
+        plain.gain.fill_(-0.9)
+        object.__setattr__(result, "damage", Damage(plain, prior.restorer, 0.0))
+        return result
+
+    monkeypatch.setattr("mimicgan.job.restore", fake)
+    # The fake damage lies 2 from the first images and 17 from the inverted ones.
+    monkeypatch.setattr("mimicgan.job.SLIGHT", 5.0)
+    report = job(tmp_path / "in", tmp_path / "out")
+    assert len(report.damages["."]) == 2
+    assert report.damages["."][1].endswith("-000002.safetensors")
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_job import job
+torch.set_num_threads(1)
+job(Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_kill_9_at_any_moment_and_the_same_result_in_the_end(tmp_path: Path) -> None:
+    make(tmp_path / "in" / "a", 15, 1)
+    make(tmp_path / "in" / "b", 9, 2)
+    job(tmp_path / "in", tmp_path / "whole")
+    wanted = outputs(tmp_path / "whole")
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "in"), str(tmp_path / "out")]
+    chance = random.Random(0)
+    for _ in range(6):
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / JOURNAL / "lock").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path in (tmp_path / "out").rglob("*.png"):
+            with Image.open(path) as picture:
+                picture.load()
+    subprocess.run(command, check=True)
+    assert outputs(tmp_path / "out") == wanted
