@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.report import report, write_report
 from mimicgan.commands.screen import Advance, Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
+from mimicgan.damage import ComposedDamage
+from mimicgan.damage_picture import damage_picture
 from mimicgan.errors import UserError
 from mimicgan.files import output_folder, written_whole
 from mimicgan.image_files import write_like
@@ -22,15 +25,16 @@ from mimicgan.overview import grid
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
-REPORT, OVERVIEW = "report.json", "overview.png"
+REPORT, OVERVIEW, DAMAGE = "report.json", "overview.png", "damage.png"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restore(PriorFlags):
     """Restore images that were all damaged in the same unknown way (some 25 are enough).
 
-    OUT gets the restored images under the names of IN, report.json and overview.png; it appears
-    whole or not at all. Pictures are made to fit the prior's size; arrays must fit it.
+    OUT gets the restored images under the names of IN, report.json, overview.png and, where a
+    damage was learnt, damage.png; it appears whole or not at all. Pictures are made to fit the
+    prior's size; arrays must fit it.
 
     Examples:
       mimicgan restore damaged restored
@@ -99,6 +103,10 @@ class Restore(PriorFlags):
                 ("restored", result.images),
             ]
             grid(rows).save(to / OVERVIEW)
+            if isinstance(result.surrogate, ComposedDamage):
+                generator = torch.Generator().manual_seed(self.settings.seed)
+                typical = prior.typical(3, generator)
+                damage_picture(result.surrogate, typical, generator).save(to / DAMAGE)
             facts = report(result, prior.name, self.source, found)
             write_report(to / REPORT, facts)
             self._save(result, to)
@@ -162,7 +170,7 @@ class Restore(PriorFlags):
             raise UserError(f"{target} is an input; choose another file for the damage")
 
     def _refuse_names(self, names: set[str]) -> None:
-        taken = {REPORT, OVERVIEW}
+        taken = {REPORT, OVERVIEW, DAMAGE}
         if self.save_damage is not None and self._inside_out(self.save_damage):
             taken.add(self.save_damage.name)
         clash = sorted(taken & names)
