@@ -23,7 +23,7 @@ from mimicgan.files import written_whole
 from mimicgan.models import ARCHITECTURES
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.prior import Prior
-from mimicgan.user_generator import checked, is_user_generator, load_user_generator
+from mimicgan.user_program import checked, is_user_generator, load_user_generator
 
 BANK = "bank.safetensors"
 CLASSIFIERS = {"fashion-classifier": FashionClassifier}

@@ -143,7 +143,7 @@ class Purified(Cleaner):
         )
         self.classifier = classifier.eval()
         self.classifier_range = classifier_range
-        _check(self._classified, prior)
+        check_classifier(self._classified, prior)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._classified(self.cleaned(x))
@@ -161,7 +161,7 @@ def _through(damage: Damage, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _check(classify: Callable[[Tensor], Tensor], prior: Prior) -> None:
+def check_classifier(classify: Callable[[Tensor], Tensor], prior: Prior) -> None:
     """UserError unless ``classify`` gives finite logits (n, classes) for images of the prior."""
     images = to_user(prior.sample(8, torch.Generator().manual_seed(0)))
     try:

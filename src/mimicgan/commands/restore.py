@@ -22,10 +22,12 @@ from mimicgan.job import run_job
 from mimicgan.learnt import Damage
 from mimicgan.mimic import Step
 from mimicgan.overview import grid
+from mimicgan.predict import any_classifier, predictions
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
 REPORT, OVERVIEW, DAMAGE = "report.json", "overview.png", "damage.png"
+PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Restore(PriorFlags):
       mimicgan restore day1 restored1 --save-damage camera.safetensors
       mimicgan restore day2 restored2 --damage camera.safetensors
       mimicgan restore archive restored --group-by folder
+      mimicgan restore damaged restored --classify my-classifier.pt2
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
@@ -63,6 +66,11 @@ class Restore(PriorFlags):
     """For large folders, subfolders included: learn one damage for each folder, for each prefix of
     the names, or for all; apply it chunk by chunk into OUT. Killed at any moment, the same command
     goes on where it was."""
+    classify: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """Also write predictions.csv, what a classifier says before and after: fashion-mnist, or your
+    own .pt2 (torch.export), TorchScript .pt or .onnx file, images -> logits."""
+    classify_range: tuple[float, float] = (0.0, 1.0)
+    """Range of the images that your own classifier takes: 0 1, or -1 1."""
     strict: bool = False
     """With --group-by: stop at a file that cannot be read instead of leaving it out."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
@@ -87,6 +95,9 @@ class Restore(PriorFlags):
             for note in found.notes:
                 screen.say(note)
             known = self._known_damage(prior)
+            model = None
+            if self.classify is not None:
+                model = any_classifier(self.classify, prior, self.classify_range)
             total = None if known else expected_steps(self.settings, len(found.images))
             with screen.progress(f"restoring {len(found.images)} images", total) as advance:
                 result = restore(
@@ -97,6 +108,9 @@ class Restore(PriorFlags):
                     callback=shown(advance),
                 )
             write_like(to, found, result.images)
+            if model is not None:
+                text = predictions(model, found.names, found.images, result.images)
+                (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
             rows = [
                 ("observed", found.images),
                 ("simulated", result.simulated),
@@ -143,11 +157,11 @@ class Restore(PriorFlags):
 
     def _refuse_flags(self) -> None:
         """Refuse now what could not be written after a long run."""
-        others = (self.count, self.damage, self.save_damage)
+        others = (self.count, self.damage, self.save_damage, self.classify)
         if self.group_by is not None and (self.overwrite or any(v is not None for v in others)):
             raise UserError(
-                "--group-by goes without --count, --damage, --save-damage and --overwrite; "
-                "leave them out"
+                "--group-by goes without --count, --damage, --save-damage, --classify and "
+                "--overwrite; leave them out"
             )
         if self.strict and self.group_by is None:
             raise UserError("--strict is for --group-by; without it every bad file is an error")
@@ -170,7 +184,7 @@ class Restore(PriorFlags):
             raise UserError(f"{target} is an input; choose another file for the damage")
 
     def _refuse_names(self, names: set[str]) -> None:
-        taken = {REPORT, OVERVIEW, DAMAGE}
+        taken = {REPORT, OVERVIEW, DAMAGE, PREDICTIONS}
         if self.save_damage is not None and self._inside_out(self.save_damage):
             taken.add(self.save_damage.name)
         clash = sorted(taken & names)

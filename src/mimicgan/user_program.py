@@ -1,4 +1,4 @@
-"""A user's own generator from a torch.export or TorchScript file, checked before it is used."""
+"""A user's own network from a torch.export or TorchScript file, checked before it is used."""
 
 import warnings
 import zipfile
@@ -15,10 +15,9 @@ from mimicgan.prior import Prior
 EXPORTED, SCRIPTED = ".pt2", ".pt"
 PICKLES = (".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
 RANGE_TOLERANCE = 1e-3
-HOW = "save the generator with torch.export.save (.pt2) or torch.jit.save (.pt)"
 
 
-class UserGenerator(nn.Module):
+class UserProgram(nn.Module):
     """A program loaded from a file, as a module that can be frozen and hooked like any other.
 
     Exported programs refuse eval() and scripted ones refuse hooks, so the program is kept beside
@@ -29,9 +28,9 @@ class UserGenerator(nn.Module):
         super().__init__()
         self._program = (program,)
 
-    def forward(self, z: Tensor) -> Tensor:
-        images: Tensor = self._program[0](z)
-        return images
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self._program[0](x)
+        return out
 
 
 def is_user_generator(path: Path) -> bool:
@@ -43,19 +42,29 @@ def load_user_generator(
     path: Path, latent_size: int | None, image_shape: tuple[int, int, int] | None
 ) -> nn.Module:
     """The program in a .pt2 or TorchScript .pt file. Raises UserError with the remedy."""
+    program = load_program(path, "generator")
+    if latent_size is None or image_shape is None:
+        raise UserError(
+            f"{path} does not tell its latent size and image shape; give both "
+            "(load_prior(path, latent_size=100, image_shape=(1, 28, 28)))"
+        )
+    return program
+
+
+def load_program(path: Path, what: str) -> nn.Module:
+    """The network ("generator", "classifier") in a .pt2 or TorchScript .pt file, frozen.
+
+    Raises UserError with the remedy; a pickle is refused.
+    """
+    how = f"save the {what} with torch.export.save (.pt2) or torch.jit.save (.pt)"
     if not path.is_file():
-        raise UserError(f"{path} does not exist; name a prior, its folder, or a .pt2 or .pt file")
+        raise UserError(f"{path} does not exist; name a shipped {what} or a .pt2 or .pt file")
     if path.suffix.lower() in PICKLES or (
         path.suffix.lower() == SCRIPTED and not _is_torchscript(path)
     ):
         raise UserError(
             f"{path} is a pickle or no program; opening a pickle can run anything, and it holds "
-            f"no network: {HOW}"
-        )
-    if latent_size is None or image_shape is None:
-        raise UserError(
-            f"{path} does not tell its latent size and image shape; give both "
-            "(load_prior(path, latent_size=100, image_shape=(1, 28, 28)))"
+            f"no network: {how}"
         )
     try:
         with warnings.catch_warnings():
@@ -68,10 +77,10 @@ def load_user_generator(
                 program = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"cannot open {path} ({reason}); {HOW} again") from error
+        raise UserError(f"cannot open {path} ({reason}); {how} again") from error
     for parameter in program.parameters():
         parameter.requires_grad_(False)
-    return UserGenerator(program)
+    return UserProgram(program)
 
 
 def checked(prior: Prior, origin: str) -> Prior:

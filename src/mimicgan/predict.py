@@ -1,0 +1,97 @@
+"""Clean and predict: what a classifier says of images before and after they were restored."""
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mimicgan.errors import UserError, needed
+from mimicgan.images import to_internal
+from mimicgan.pretrained import load_classifier
+from mimicgan.prior import Prior
+from mimicgan.purify import check_classifier
+from mimicgan.user_program import EXPORTED, SCRIPTED, load_program
+
+ONNX = ".onnx"
+
+
+class _Ranged(nn.Module):
+    """A network for images in [-1, 1], for images in [0, 1]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.network(to_internal(x))
+        return out
+
+
+class _Onnx(nn.Module):
+    """An ONNX file: images (n, c, h, w) float32 -> its first output."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        runtime = needed("onnxruntime", "onnx")
+        try:
+            self._session: Any = runtime.InferenceSession(
+                str(path), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"cannot open {path} ({reason}); export the classifier again"
+            ) from error
+
+    def forward(self, x: Tensor) -> Tensor:
+        name = self._session.get_inputs()[0].name
+        out = self._session.run(None, {name: x.numpy().astype(np.float32)})[0]
+        return torch.from_numpy(out)
+
+
+def any_classifier(
+    name_or_path: str, prior: Prior, images_in: tuple[float, float] = (0.0, 1.0)
+) -> nn.Module:
+    """A classifier, images (n, c, h, w) in [0, 1] -> logits, that takes the prior's images.
+
+    A shipped name or the folder of one, or a user's .pt2 (torch.export), TorchScript .pt or .onnx
+    file, whose images are in ``images_in``: [0, 1] or [-1, 1]. Raises UserError.
+    """
+    path = Path(name_or_path)
+    if images_in[1] != 1 or images_in[0] not in (0, -1):
+        raise UserError("a classifier's images are in 0 1 or in -1 1; give one of the two")
+    model: nn.Module
+    if path.suffix.lower() == ONNX:
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; name the classifier's file")
+        model = _Onnx(path)
+    elif path.suffix.lower() in (EXPORTED, SCRIPTED):
+        model = load_program(path, "classifier")
+    else:
+        model, images_in = load_classifier(name_or_path), (-1, 1)
+    if images_in[0] == -1:
+        model = _Ranged(model)
+    check_classifier(model, prior)
+    return model
+
+
+@torch.no_grad()
+def predictions(
+    model: nn.Module, names: Sequence[str], observed: Tensor, restored: Tensor, batch: int = 250
+) -> str:
+    """CSV text: file, label and confidence before, label and confidence after."""
+    file = StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["file", "before", "confidence_before", "after", "confidence_after"])
+    columns = []
+    for images in (observed, restored):
+        parts = [model(part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)]
+        columns.append([(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)])
+    for name, (before, sure), (after, surer) in zip(names, *columns, strict=True):
+        writer.writerow([name, before, f"{sure:.4f}", after, f"{surer:.4f}"])
+    return file.getvalue()

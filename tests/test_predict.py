@@ -1,0 +1,95 @@
+"""Clean and predict: classifiers from files, and the table of what they say."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cli_cases import process
+from mimicgan.errors import UserError
+from mimicgan.models.restorer import Restorer
+from mimicgan.predict import any_classifier, predictions
+from mimicgan.prior import Prior
+from prior_cases import untrained_generator
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    torch.manual_seed(0)
+    return Prior(untrained_generator(), 100, SHAPE, restorer=Restorer(SHAPE))
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 4)).eval()
+
+
+def exported(model: nn.Module, path: Path) -> Path:
+    count = torch.export.Dim("n", min=1, max=4096)
+    torch.export.save(
+        torch.export.export(model, (torch.zeros(3, *SHAPE),), dynamic_shapes=({0: count},)), path
+    )
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("images_in", [(0, 1), (-1, 1)])
+def test_an_exported_classifier_gets_its_own_range(prior, model, tmp_path, images_in) -> None:
+    found = any_classifier(str(exported(model, tmp_path / "m.pt2")), prior, images_in)
+    x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+    wanted = model(x if images_in == (0, 1) else x * 2 - 1)
+    torch.testing.assert_close(found(x), wanted)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_no_classifier_is_refused(prior, model, tmp_path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        any_classifier(str(tmp_path / "none.pt2"), prior)
+    with pytest.raises(UserError, match="does not exist"):
+        any_classifier(str(tmp_path / "none.onnx"), prior)
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(UserError, match="pickle"):
+        any_classifier(str(tmp_path / "m.pt"), prior)
+    probable = exported(nn.Sequential(model, nn.Softmax(dim=1)), tmp_path / "p.pt2")
+    with pytest.raises(UserError, match="probabilities"):
+        any_classifier(str(probable), prior)
+    with pytest.raises(UserError, match="0 1"):
+        any_classifier(str(tmp_path / "m.pt"), prior, (0, 255))
+
+
+def test_the_table_has_a_row_for_each_file() -> None:
+    class Bright(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean = x.flatten(1).mean(dim=1)
+            return torch.stack([torch.zeros_like(mean), 4 * mean - 2], dim=1)
+
+    dark, light = torch.zeros(2, *SHAPE), torch.ones(2, *SHAPE)
+    rows = list(csv.DictReader(StringIO(predictions(Bright(), ["a", "b,c"], dark, light, batch=1))))
+    assert [row["file"] for row in rows] == ["a", "b,c"]
+    assert (rows[1]["before"], rows[1]["after"]) == ("0", "1")
+    assert float(rows[0]["confidence_before"]) == pytest.approx(1 / (1 + 2.718281828**-2), abs=1e-4)
+
+
+def test_the_command_writes_predictions(tmp_path: Path) -> None:
+    done = process(
+        "restore",
+        "sample",
+        tmp_path / "out",
+        "--count",
+        "5",
+        "--method",
+        "universal",
+        "--classify",
+        "fashion-mnist",
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "predictions.csv").read_text()
+    rows = list(csv.DictReader(StringIO(text)))
+    assert len(rows) == 5
+    assert all(0 <= int(row["after"]) <= 9 for row in rows)
