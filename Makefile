@@ -3,7 +3,8 @@
 #   .venv/bin/mimicgan demo
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint reproduce reproduce-robust reproduce-unseen reproduce-observations clean help
+.PHONY: demo test lint bench reproduce reproduce-robust reproduce-unseen reproduce-observations \
+  reproduce-recovery reproduce-defence clean help
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -21,7 +22,7 @@ lint: .venv/.dev ## check style and types alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-reproduce: reproduce-robust reproduce-unseen reproduce-observations ## all of the experiments below
+reproduce: reproduce-robust reproduce-unseen reproduce-observations reproduce-defence ## all of the experiments below
 
 reproduce-robust: .venv/.reproduce ## the paper's Table 3b beside ours
 	$(BIN)/mimicgan reproduce robust-classification
@@ -31,6 +32,16 @@ reproduce-unseen: .venv/.reproduce ## damages that the paper does not have
 
 reproduce-observations: .venv/.reproduce ## how the number of images matters
 	$(BIN)/mimicgan reproduce observations
+
+reproduce-recovery: .venv/.reproduce ## faces (needs CelebA: MIMICGAN_DATA or --data-dir)
+	$(BIN)/mimicgan reproduce recovery
+
+reproduce-defence: .venv/.reproduce ## attacks on a classifier, with and without cleaning
+	$(BIN)/mimicgan reproduce defence
+	$(BIN)/mimicgan reproduce universal
+
+bench: .venv/.core ## seconds, generator passes and memory of each method, in one run
+	$(BIN)/mimicgan bench
 
 clean: ## remove .venv and everything that checks and builds leave behind
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -69,6 +80,6 @@ endef
 	$(call install,[dev])
 
 .venv/.reproduce: .venv/.torch
-	$(call install,[cv$(comma)plot])
+	$(call install,[cv$(comma)attacks])
 
 comma := ,

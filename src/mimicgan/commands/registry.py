@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, cast
 
 import tyro
 
+from mimicgan.commands.bench import Bench
 from mimicgan.commands.corrupt import Corrupt
 from mimicgan.commands.data import Data
 from mimicgan.commands.demo import Demo
@@ -26,6 +27,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train classifier": TrainClassifier,
     "train restorer": TrainRestorer,
     "reproduce": Reproduce,
+    "bench": Bench,
 }
 """One or two words -> a dataclass with the flags as fields; the help is its docstring."""
 GROUPS = {"train": "Train the networks that a restoration stands on."}
