@@ -217,10 +217,45 @@ def test_a_saved_damage_is_used_again(
     )
     one = pictures / "a.png"
     assert call("restore", one, tmp_path / "one", *common, "--damage", kept) == 0
-    assert listing(tmp_path / "one") == ["a.png", "overview.png", "report.json"]
+    assert listing(tmp_path / "one") == ["a.png", "damage.png", "overview.png", "report.json"]
     inside = tmp_path / "all"
     assert call("restore", "sample", inside, *fit[3:], "--save-damage", inside / "d.bin") == 0
     assert "d.bin" in listing(inside)
     assert "not exist" in mistake(
         capsys, "restore", one, tmp_path / "x", *common, "--damage", tmp_path / "gone"
     )
+
+
+def test_a_large_folder_is_restored_in_place_and_goes_on(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prior_folder: str
+) -> None:
+    source = tmp_path / "archive"
+    (source / "day").mkdir(parents=True)
+    write_images(source / "day", ["a.png", "b.png"], some((2, *GREY)))
+    write_images(source, ["c.png"], some((1, *GREY)))
+    (source / "broken.png").write_bytes(b"x")
+    common = ("--group-by", "folder", "--method", "universal")
+    prior = ("--prior", prior_with_restorer(tmp_path))
+    assert call("restore", source, tmp_path / "out", *common, *prior, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["images"], list(told["bad"])) == (3, ["broken.png"])
+    assert listing(tmp_path / "out" / "day") == ["a.png", "b.png"]
+    assert (tmp_path / "out" / "c.png").exists()
+    assert call("restore", source, tmp_path / "out", *common, *prior, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["chunks_done_before"] == 2
+    strict = (*common, *prior, "--strict")
+    assert "broken.png" in mistake(capsys, "restore", source, tmp_path / "strict", *strict)
+    assert "--count" in mistake(capsys, "restore", source, tmp_path / "x", *common, "--count", "3")
+    assert "--group-by" in mistake(capsys, "restore", source, tmp_path / "x", "--strict")
+
+
+def prior_with_restorer(folder: Path) -> str:
+    from mimicgan.models.restorer import Restorer
+    from mimicgan.pretrained import Card, save_prior
+    from prior_cases import untrained_generator
+
+    torch.manual_seed(0)
+    save_prior(
+        folder / "prior", Card("p", "fashion"), untrained_generator(), restorer=Restorer(GREY)
+    )
+    return str(folder / "prior")

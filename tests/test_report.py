@@ -191,3 +191,36 @@ def test_the_documents_of_this_project_show_every_table() -> None:
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in module.DOCUMENTS]
     shown = {found[1] for text in texts for found in MARKED.finditer(text)}
     assert shown == set(TABLES)
+
+
+def test_the_table_of_attacks_prefers_guessed_labels_and_has_the_papers_numbers() -> None:
+    rows = [
+        row("fgsm", "guessed-0.3", "default", 0.7),
+        row("fgsm", "true-0.3", "default", 0.1),
+        row("fgsm", "guessed-0.3", "defense-gan", 0.5),
+        row("obfuscated", "true", "default", 0.6),
+        row("cw-l2", "guessed", "default", 0.8),
+        row("cw-l2", "true", "default", 0.2),
+    ]
+    text = TABLES["defence"][1](record("defence", rows))
+    assert "| Accuracy, % | fgsm | obfuscated | cw l2 |" in text
+    assert "| default (matched distributions) | 70.0 ± 2.5 | 60.0 ± 2.5 | 80.0 ± 2.5 |" in text
+    assert "50.0 ± 2.5 (46.6)" in text
+    assert "10.0" not in text
+    assert "fgsm `true-0.3` | default | 10.0" in TABLES["defence-all"][1](record("defence", rows))
+
+
+def test_the_table_of_faces_has_the_listings_variants() -> None:
+    rows = [
+        row("negative", "negative", "pgd", 0.0),
+        row("negative", "negative-text", "pgd", 0.0, feature_distance=0.123456),
+    ]
+    for each in rows:
+        del each["accuracy"], each["accuracy_ci95"]
+    rows[1]["psnr"] = 9.0
+    short = TABLES["recovery"][1](record("recovery", rows))
+    assert "| PGD | 15.68 |" in short
+    assert "9.00" not in short
+    assert "| `negative-text` | pgd | 9.00 | 0.457 | 0.1235 |" in TABLES["recovery-all"][1](
+        record("recovery", rows)
+    )
