@@ -38,6 +38,7 @@ reproduce-recovery: .venv/.reproduce ## faces (needs CelebA: MIMICGAN_DATA or --
 
 reproduce-defence: .venv/.reproduce ## attacks on a classifier, with and without cleaning
 	$(BIN)/mimicgan reproduce defence
+	$(BIN)/mimicgan reproduce adaptive
 	$(BIN)/mimicgan reproduce universal
 
 bench: .venv/.core ## seconds, generator passes and memory of each method, in one run

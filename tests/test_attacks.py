@@ -79,3 +79,19 @@ def test_the_attack_on_the_manifold_fools_with_what_the_generator_makes(model) -
     assert torch.equal(
         out, on_manifold(model, prior, images, labels, projection_steps=20, attack_steps=60)
     )
+
+
+def test_the_black_box_attack_keeps_to_eps_and_needs_no_gradient(images) -> None:
+    pytest.importorskip("art")
+
+    class Stepped(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            score = (x.mean(dim=(1, 2, 3)) * 50).round() - 25
+            return torch.stack([score, -score], dim=1)
+
+    model, labels = Stepped(), torch.ones(5, dtype=torch.long)
+    labels[model(images)[:, 0] > 0] = 0
+    out = attacked("square", model, images, labels, eps=0.3, seed=1)
+    assert (out - images).abs().max() <= 0.3 + 1e-5
+    assert (model(out).argmax(dim=1) != labels).float().mean() >= 0.6
+    assert torch.equal(out, attacked("square", model, images, labels, eps=0.3, seed=1))

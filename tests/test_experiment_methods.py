@@ -168,6 +168,7 @@ def test_the_experiments_hold_what_they_promise() -> None:
         "observations",
         "sweep",
         "defence",
+        "adaptive",
         "recovery",
         "universal",
     }

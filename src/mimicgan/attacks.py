@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +77,9 @@ ATTACKS: dict[str, Attack] = {
 """The paper's five attacks on pixels; the sixth is on latents."""
 
 
+SQUARE, QUERIES = "square", 500
+
+
 def attacked(
     name: str,
     model: nn.Module,
@@ -93,8 +97,10 @@ def attacked(
     finds nothing the image stays as it is. UserError for labels out of range, a name that there is
     not, or when foolbox is missing.
     """
+    if name == SQUARE:
+        return _square(model, images, labels, eps, seed, batch)
     if name not in ATTACKS:
-        raise UserError(f"no attack {name!r}; there are: {', '.join(ATTACKS)}")
+        raise UserError(f"no attack {name!r}; there are: {', '.join([*ATTACKS, SQUARE])}")
     foolbox = _foolbox()
     wrapped = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=images.device)
     with torch.no_grad():
@@ -115,6 +121,35 @@ def attacked(
             )
             made.append(clipped.detach())
     return torch.cat(made)
+
+
+def _square(
+    model: nn.Module, images: Tensor, labels: Tensor | None, eps: float, seed: int, batch: int
+) -> Tensor:
+    """Square attack (Andriushchenko et al. 2020) by ART: random search, 500 queries an image."""
+    evasion = needed("art.attacks.evasion", "art")
+    classification = needed("art.estimators.classification", "art")
+    with torch.no_grad():
+        own = model(images[:1])
+    wrapped = classification.PyTorchClassifier(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=own.shape[1],
+        clip_values=(0, 1),
+        device_type="cpu",
+    )
+    attack = evasion.SquareAttack(
+        wrapped, eps=eps, max_iter=QUERIES, nb_restarts=1, batch_size=batch, verbose=False
+    )
+    before = np.random.get_state()  # noqa: NPY002
+    # ART draws from NumPy's global generator.
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        made = attack.generate(images.numpy(), None if labels is None else labels.numpy())
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+    return torch.from_numpy(made).float().clamp(0, 1)
 
 
 def on_manifold(

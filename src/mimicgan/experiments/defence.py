@@ -19,6 +19,7 @@ from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
 from mimicgan.files import written_whole
 from mimicgan.images import to_internal
+from mimicgan.purify import Gradient, Purified
 
 NAME = "defence"
 PAPER: dict[str, dict[str, float]] = {
@@ -47,9 +48,20 @@ EPS = (0.3, 0.15)
 
 
 def adversarial(
-    bench: Bench, images: Tensor, labels: Tensor, seed: int, *, name: str, eps: float, guessed: bool
+    bench: Bench,
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    *,
+    name: str,
+    eps: float,
+    guessed: bool,
+    through: Gradient | None = None,
 ) -> Tensor:
-    """The attack ``name`` on ``bench``'s classifier, made once and kept in ``bench.runs``."""
+    """The attack ``name`` on ``bench``'s classifier, made once and kept in ``bench.runs``.
+
+    ``through`` attacks the universal restorer and the classifier as one, with that gradient.
+    """
     parts = {
         "attack": name,
         "eps": eps,
@@ -57,6 +69,7 @@ def adversarial(
         "seed": seed,
         "classifier": bench.weights["classifier"],
         "generator": bench.weights["generator"] if name == OBFUSCATED else None,
+        "through": [through, bench.weights["restorer"]] if through else None,
         "images": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         "code": code_digest("mimicgan.attacks"),
     }
@@ -65,7 +78,9 @@ def adversarial(
     if not path.exists():
         if bench.classifier is None:
             raise UserError("an attack needs a classifier; use a bench that has one")
-        model = Internal(bench.classifier)
+        model: nn.Module = Internal(bench.classifier)
+        if through:
+            model = Purified(model, bench.prior, "universal", gradient=through)
         target = None if guessed else labels
         if name == OBFUSCATED:
             made = on_manifold(model, bench.prior, images, labels, seed=seed)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mimicgan.experiments import (
+    adaptive,
     defence,
     observations,
     recovery,
@@ -20,6 +21,7 @@ EXPERIMENTS: dict[str, Callable[[ExperimentOptions, Callback | None], Path | Non
     observations.NAME: observations.observations,
     sweep.NAME: sweep.sweep,
     recovery.NAME: recovery.recovery,
+    adaptive.NAME: adaptive.adaptive,
     defence.NAME: defence.defence,
     universal_perturbation.NAME: universal_perturbation.universal,
 }

@@ -173,6 +173,7 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "sweep": ("sweep-validation", sweep),
     "defence": (defence.NAME, defence_short),
     "defence-all": (defence.NAME, accuracies),
+    "adaptive": ("adaptive", accuracies),
     "universal-perturbation": ("universal", accuracies),
     "recovery": ("recovery", recovery_short),
     "recovery-all": ("recovery", recovery_long),
