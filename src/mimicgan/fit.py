@@ -177,11 +177,16 @@ def _pruned(
     lowest = value(damage)
     plain = ComposedDamage(damage.shape)
     for part, simpler in SIMPLER:
-        other, without = _copied(damage), gone | set(part)
+        without = gone | set(part)
+        now = {name: damage.get_parameter(name) for name in part}
+        then = {name: simpler(own, plain.get_parameter(name)) for name, own in now.items()}
+        if all(torch.equal(now[name], then[name]) for name in part):
+            gone = without
+            continue
+        other = _copied(damage)
         with torch.no_grad():
-            for name in part:
-                now = damage.get_parameter(name)
-                other.get_parameter(name).copy_(simpler(now, plain.get_parameter(name)))
+            for name, wanted in then.items():
+                other.get_parameter(name).copy_(wanted)
         apart = value(other)
         if lowest + spare < apart < lowest + settings.hopeless:
             steps = settings.pruning_steps

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
+from mimicgan.images import to_internal, to_user
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 
@@ -81,6 +82,20 @@ class Damage:
         with written_whole(Path(path)) as partial:
             save_file(tensors, partial, metadata={"mimicgan": json.dumps(card)})
 
+    def export(self, path: Path | str, shape: tuple[int, int, int]) -> None:
+        """Write the restorer as a torch.export program (.pt2) that runs without this package.
+
+        It takes images (n, c, h, w) of ``shape`` (c, h, w) in [0, 1], any n, and gives such.
+        """
+        if Path(path).suffix != ".pt2":
+            raise UserError(f"{path} must end in .pt2, the suffix of torch.export's programs")
+        count = torch.export.Dim("n", min=1, max=65536)
+        program = torch.export.export(
+            _Exported(self.restorer), (torch.zeros(3, *shape),), dynamic_shapes=({0: count},)
+        )
+        with written_whole(Path(path)) as partial:
+            torch.export.save(program, partial)
+
     @classmethod
     def load(cls, path: Path | str, prior: Prior) -> "Damage":
         """Read what ``save`` wrote; UserError when it is not that, or of another shape."""
@@ -112,6 +127,17 @@ class Damage:
         for part in (restorer, surrogate):
             part.eval().requires_grad_(False)
         return cls(surrogate, restorer, card.get("misfit"))
+
+
+class _Exported(nn.Module):
+    """A restorer for images in [0, 1]."""
+
+    def __init__(self, restorer: nn.Module) -> None:
+        super().__init__()
+        self.restorer = copy.deepcopy(restorer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_user(self.restorer(to_internal(x)))
 
 
 def warm_restorer(prior: Prior, seed: int) -> nn.Module:

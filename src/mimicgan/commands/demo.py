@@ -38,7 +38,8 @@ QUICK = MatchSettings(
     rounds=3,
     starts=2,
     short_steps=20,
-    long_steps=50,
+    long_steps=30,
+    pruning_steps=5,
     attempts=1,
     restorer_steps=60,
 )

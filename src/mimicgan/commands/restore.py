@@ -212,10 +212,12 @@ class Restore(PriorFlags):
 
 
 def expected_steps(settings: Settings, count: int) -> int | None:
-    """Updates that the method will report; None where it makes none."""
+    """About how many updates the method will report; None where it makes none."""
     if settings.method == "auto" and count >= settings.match.fewest:
         match = settings.match
-        return match.starts * match.short_steps + match.long_steps + match.restorer_steps
+        fit = match.starts * match.short_steps + 2 * match.long_steps
+        # Some of the simpler damages that are tried get steps, most do not.
+        return fit + 4 * match.pruning_steps + match.restorer_steps
     if settings.method in ("auto", "universal"):
         return None
     own = settings.mimic if settings.method == "mimicgan" else settings.pgd
