@@ -110,9 +110,11 @@ def unseen_summary(record: Record) -> str:
             better += gain > 0 and (pgd is None or own["accuracy"] > pgd["accuracy"])
     if worst is None:
         return "The default method was not measured."
+    by_pgd = any(row["method"] == "pgd" for row in record["rows"])
+    rivals = "both the observation and PGD" if by_pgd else "the observation (PGD was not run)"
     return (
-        "At the middle strength the default method is more accurate than both the observation and "
-        f"PGD on {better} of {total} damages. Over all damages and strengths its worst change "
+        f"At the middle strength the default method is more accurate than {rivals} "
+        f"on {better} of {total} damages. Over all damages and strengths its worst change "
         f"against the observation is {100 * worst[0]:+.1f} points ({worst[1]}). It is below the "
         f"observation in {lost} cases, {flagged_lost} of which its failure score flags; it flags "
         f"{flagged_kept} of the {kept} others.\n\n{caption(record)}"
