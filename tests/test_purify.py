@@ -146,3 +146,20 @@ def test_a_gradient_that_the_method_has_not_is_refused(prior, classifier) -> Non
         Purified(classifier, prior, "pgd", gradient="exact")
     with pytest.raises(UserError, match="exact"):
         Purified(classifier, prior, "universal", gradient="unrolled")
+
+
+def test_what_looks_undamaged_is_cleaned_all_the_same(
+    prior, classifier, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen = Damage(nn.Identity(), nn.Identity(), 0.0)
+
+    class Result:
+        damage = unseen
+
+    assert unseen.undamaged
+    monkeypatch.setattr("mimicgan.purify.restore", lambda *_: Result())
+    with torch.no_grad():
+        expected = Purified(classifier, prior)(images)
+        torch.testing.assert_close(Purified(classifier, prior, "auto")(images), expected)
+        learnt = Purified(classifier, prior, "auto").learn(images)
+        torch.testing.assert_close(learnt(images), expected)

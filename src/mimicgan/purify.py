@@ -23,7 +23,8 @@ class Cleaner(nn.Module):
     ``damage`` clean each image by itself, at the cost of a forward pass. The other methods learn
     the damage from the images of a call, in parts of ``settings.batch`` that are made even, so that
     an image's result depends on the images around it; ``learn`` fixes a damage once, after which
-    one image is as good as many.
+    one image is as good as many. Images that look undamaged go through the prior's restorer: a
+    small attack is no damage to ``restore``, which gives them back as they are.
 
     ``gradient`` is what an attacker, or a training, gets with respect to the images:
     ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
@@ -60,8 +61,7 @@ class Cleaner(nn.Module):
 
     def learn(self, observed: Tensor) -> Self:
         """Learn the damage of images (n, c, h, w) in [0, 1] once, for all later calls."""
-        result = restore(observed, self.prior, replace(self.settings, method="auto"))
-        self.damage = result.damage
+        self.damage = self._fitted(observed)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,14 +86,20 @@ class Cleaner(nn.Module):
         return torch.tensor_split(x, -(-len(x) // self.settings.batch))
 
     def _fitted(self, part: Tensor) -> Damage:
-        damage = restore(part.detach(), self.prior, self.settings).damage
+        settings = replace(self.settings, method="auto")
+        damage = restore(part.detach(), self.prior, settings).damage
         if damage is None:
             raise AssertionError("method auto always learns a damage")
+        if damage.undamaged and self.prior.restorer is not None:
+            # What looks undamaged may have been changed by an attacker, too little to be seen.
+            return Damage.universal(self.prior)
         return damage
 
     def _solved(self, x: Tensor) -> Tensor:
         if self.damage is not None:
             return _through(self.damage, x).detach()
+        if self.settings.method == "auto":
+            return torch.cat([_through(self._fitted(part), part) for part in self._parts(x)])
         parts = [restore(part, self.prior, self.settings).images for part in self._parts(x)]
         return torch.cat(parts)
 
