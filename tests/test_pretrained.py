@@ -245,7 +245,9 @@ def test_public_names() -> None:
     import mimicgan
 
     assert set(mimicgan.__all__) == {
+        "Cleaner",
         "Prior",
+        "Purified",
         "Restoration",
         "Settings",
         "__version__",
