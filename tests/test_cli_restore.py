@@ -137,6 +137,22 @@ def test_restore_refuses_bad_output(
     assert "old.txt" not in listing(out)
 
 
+def test_a_restoration_can_be_watched(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview = tmp_path / "preview.png"
+    flags = ("--prior", prior_folder, *QUICK)
+    assert call("restore", pictures, tmp_path / "out", *flags, "--watch", preview) == 0
+    with Image.open(preview) as sheet:
+        assert sheet.height > 2 * 56
+    assert listing(tmp_path / "out")[-1] == "report.json"
+    line = mistake(
+        capsys, "restore", pictures, tmp_path / "no", *flags, "--watch", tmp_path / "preview.jpg"
+    )
+    assert ".png" in line
+    assert not (tmp_path / "no").exists()
+
+
 def test_restore_refuses_bad_input(
     tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

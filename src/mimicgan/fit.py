@@ -143,7 +143,7 @@ def fit_damage(
         refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
-    best, gone = _pruned(best, bank, distance, settings, generator, callback)
+    best, gone = _pruned(best, bank, distance, settings, generator, callback, pairs)
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback, gone)
     plain = ComposedDamage(shape).requires_grad_(False).eval()
     gain = _value(plain, large, distance, generator) - _value(best, large, distance, generator)
@@ -163,6 +163,7 @@ def _pruned(
     settings: FitSettings,
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,
+    pairs: tuple[Tensor, float] | None,
 ) -> tuple[ComposedDamage, frozenset[str]]:
     """The damage without the parts that it can do without, and the names of what was taken away."""
     large = bank[: 3 * settings.sample]
@@ -170,7 +171,7 @@ def _pruned(
 
     def value(damage: ComposedDamage) -> float:
         # The same random numbers for all, so that small differences count.
-        return _value(damage, large, distance, torch.Generator().manual_seed(seed))
+        return _value(damage, large, distance, torch.Generator().manual_seed(seed), pairs)
 
     spare = settings.spare * float(_noise(damage, bank, distance, generator).std())
     gone: frozenset[str] = frozenset()
@@ -225,7 +226,9 @@ def _search(
 
     plain = ComposedDamage(shape).requires_grad_(False)
 
-    def ranked(damages: Iterator[ComposedDamage]) -> list[tuple[float, ComposedDamage]]:
+    def ranked(
+        damages: Iterator[ComposedDamage], x: Tensor = x
+    ) -> list[tuple[float, ComposedDamage]]:
         return [(value(damage, x), damage) for damage in damages]
 
     def variations(parents: list[ComposedDamage]) -> Iterator[ComposedDamage]:
@@ -235,8 +238,10 @@ def _search(
             yield same_moments(parent, x, y)
             yield same_greys(parent, x, y)
 
-    found = ranked(iter([plain]))
-    found += ranked(random_damage(shape, generator) for _ in range(settings.draws))
+    # A third of the images is enough to tell which draws deserve a closer look.
+    drawn = (random_damage(shape, generator) for _ in range(settings.draws))
+    rough = sorted(ranked(drawn, x[: len(x) // 3]), key=_first)[: 4 * settings.parents]
+    found = ranked(iter([plain, *(damage for _, damage in rough)]))
     for _ in range(settings.rounds):
         found = sorted(found, key=_first)[: settings.parents]
         found += ranked(variations([damage for _, damage in found]))

@@ -6,7 +6,7 @@ makes unlimited pairs (f(G(z)), G(z)) on which the prior's restorer is fine-tune
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,19 @@ class MatchSettings(FitSettings):
     fewest: int = 4
     """With fewer observations nothing is fitted and the universal restorer is used."""
 
+    def sized(self, shape: tuple[int, int, int]) -> "MatchSettings":
+        """The settings for images (c, h, w) of ``shape``: those above are for 28x28.
+
+        ``sample`` and ``restorer_batch`` fall as the side grows, so that the time grows with the
+        side and not with its square.
+        """
+        share = min(1.0, (28 * 28 / (shape[1] * shape[2])) ** 0.5)
+        return replace(
+            self,
+            sample=max(1, round(self.sample * share)),
+            restorer_batch=max(1, round(self.restorer_batch * share)),
+        )
+
 
 def match(
     y: Tensor,
@@ -53,11 +66,17 @@ def match(
     """
     if len(y) < settings.fewest:
         return Damage.universal(prior)
+    settings = settings.sized(prior.image_shape)
     bank = rounded(prior.typical(settings.bank, generator))
     guess = None if prior.restorer is None else Damage.universal(prior).restore(y)
+
+    def fitting(step: Step) -> None:
+        if callback is not None:
+            callback(step if guess is None else replace(step, estimate=lambda: guess))
+
     fits: list[Fit] = []
     while len(fits) < settings.attempts:
-        fits.append(fit_damage(y, bank, settings, generator, callback, prior.mismatch, guess))
+        fits.append(fit_damage(y, bank, settings, generator, fitting, prior.mismatch, guess))
         if fits[-1].undamaged or fits[-1].misfit < settings.good_misfit:
             break
     fit = min(fits, key=lambda each: (not each.undamaged, each.misfit))
@@ -65,13 +84,20 @@ def match(
         # A restorer costs even a clean image some detail.
         return Damage(fit.damage, nn.Identity(), fit.misfit)
     seed = int(torch.randint(2**31, (), generator=generator))
-    restorer = fit_restorer(
-        warm_restorer(prior, seed),
+    restorer = warm_restorer(prior, seed)
+
+    def note(step: int, loss: float) -> None:
+        if callback is not None:
+            so_far = Damage(fit.damage, restorer)
+            callback(Step(step, "restorer", loss, loss, lambda: so_far.restore(y)))
+
+    fit_restorer(
+        restorer,
         simulated_pairs(fit.damage, bank, settings),
         settings.restorer_steps if prior.restorer is not None else settings.fresh_steps,
         settings.restorer_rate,
         seed,
-        (lambda step, loss: callback(Step(step, "restorer", loss, loss))) if callback else None,
+        note,
     )
     if prior.restorer is not None:
         _shrink(restorer, prior.restorer, trust(fit.misfit))

@@ -21,6 +21,9 @@ class Step:
     kind: str
     loss: float
     mimicking: float
+    estimate: Callable[[], Tensor] | None = None
+    """Gives the restored images so far, (n, c, h, w) in [-1, 1], of the images now at work; None
+    where there are none yet. Only good until the next update."""
 
 
 def mimic(
@@ -76,6 +79,12 @@ def mimic(
             total = total + settings.identity * identity_loss(y, x, y_est)
         return total, observed
 
+    @torch.no_grad()
+    def estimate() -> Tensor:
+        # One try of each image is enough to look at.
+        images: Tensor = G(z.detach()[::tries])
+        return images
+
     for t in range(settings.iterations):
         if t == round(settings.drop * settings.iterations):
             update_z.param_groups[0]["lr"] *= 0.1
@@ -86,7 +95,7 @@ def mimic(
                 update_theta.zero_grad(set_to_none=True)
                 total.backward()  # type: ignore[no-untyped-call]
                 update_theta.step()
-                _report(callback, t, "surrogate", total, observed)
+                _report(callback, t, "surrogate", total, observed, estimate)
         f.requires_grad_(False)
         for _ in range(settings.latent_steps):
             total, observed = loss(G(z))
@@ -96,7 +105,7 @@ def mimic(
             update_z.step()
             with torch.no_grad():
                 z.clamp_(*prior.box)
-            _report(callback, t, "latent", total, observed)
+            _report(callback, t, "latent", total, observed, estimate)
         for p in theta:
             p.requires_grad_(True)
     f.eval().requires_grad_(False)
@@ -109,7 +118,12 @@ def mimic(
 
 
 def _report(
-    callback: Callable[[Step], None] | None, t: int, kind: str, total: Tensor, observed: Tensor
+    callback: Callable[[Step], None] | None,
+    t: int,
+    kind: str,
+    total: Tensor,
+    observed: Tensor,
+    estimate: Callable[[], Tensor],
 ) -> None:
     if callback is not None:
-        callback(Step(t, kind, total.item(), observed.item()))
+        callback(Step(t, kind, total.item(), observed.item(), estimate))

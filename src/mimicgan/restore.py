@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -96,7 +96,8 @@ def restore(
     history: list[Step] = []
 
     def note(step: Step) -> None:
-        history.append(step)
+        # What is kept must not hold on to networks.
+        history.append(replace(step, estimate=None))
         if callback is not None:
             callback(step)
 

@@ -1,6 +1,7 @@
 """``mimicgan restore``: clean images from images that share one unknown damage."""
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
+from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.report import report, write_report
@@ -18,6 +20,7 @@ from mimicgan.damage_picture import damage_picture
 from mimicgan.errors import UserError
 from mimicgan.files import output_folder, written_whole
 from mimicgan.image_files import write_like
+from mimicgan.images import to_user
 from mimicgan.job import run_job
 from mimicgan.learnt import Damage
 from mimicgan.mimic import Step
@@ -45,6 +48,7 @@ class Restore(PriorFlags):
       mimicgan restore day1 restored1 --save-damage camera.safetensors
       mimicgan restore day2 restored2 --damage camera.safetensors
       mimicgan restore archive restored --group-by folder
+      mimicgan restore damaged restored --watch preview.png
       mimicgan restore damaged restored --classify my-classifier.pt2
     """
 
@@ -58,6 +62,8 @@ class Restore(PriorFlags):
     """Replace OUT (and the file of --save-damage) if it exists."""
     save_damage: Annotated[Path | None, PATH] = None
     """Write the learnt damage and its restorer to this file (method auto)."""
+    watch: Annotated[Path | None, PATH] = None
+    """Rewrite this picture (.png) every few seconds while the restoration builds up."""
     damage: Annotated[Path | None, PATH] = None
     """Use the damage that --save-damage wrote, for new images (even one) of the same source."""
     group_by: Annotated[
@@ -105,7 +111,7 @@ class Restore(PriorFlags):
                     prior,
                     self.settings,
                     damage=known,
-                    callback=shown(advance),
+                    callback=watched(self.watch, found.images, shown(advance)),
                 )
             write_like(to, found, result.images)
             if model is not None:
@@ -157,11 +163,11 @@ class Restore(PriorFlags):
 
     def _refuse_flags(self) -> None:
         """Refuse now what could not be written after a long run."""
-        others = (self.count, self.damage, self.save_damage, self.classify)
+        others = (self.count, self.damage, self.save_damage, self.classify, self.watch)
         if self.group_by is not None and (self.overwrite or any(v is not None for v in others)):
             raise UserError(
-                "--group-by goes without --count, --damage, --save-damage, --classify and "
-                "--overwrite; leave them out"
+                "--group-by goes without --count, --damage, --save-damage, --classify, --watch "
+                "and --overwrite; leave them out"
             )
         if self.strict and self.group_by is None:
             raise UserError("--strict is for --group-by; without it every bad file is an error")
@@ -169,6 +175,8 @@ class Restore(PriorFlags):
             raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
+        if self.watch is not None and (self.watch.suffix.lower() != ".png" or self.watch.is_dir()):
+            raise UserError(f"--watch {self.watch} must be a file called something.png")
         target = self.save_damage
         if target is None:
             return
@@ -223,6 +231,29 @@ def expected_steps(settings: Settings, count: int) -> int | None:
     own = settings.mimic if settings.method == "mimicgan" else settings.pgd
     fitted = own.surrogate_steps if own.surrogate != "identity" else 0
     return -(-count // settings.batch) * own.iterations * (fitted + own.latent_steps)
+
+
+def watched(
+    path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
+) -> Callable[[Step], None]:
+    """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
+    images (n, c, h, w) in [0, 1] as observed, and restored so far."""
+    if path is None:
+        return callback
+    last = -every
+
+    def see(step: Step) -> None:
+        nonlocal last
+        callback(step)
+        if step.estimate is None or time.monotonic() - last < every:
+            return
+        images = to_user(step.estimate().cpu())
+        title = f"{step.kind} {step.iteration}, loss {step.loss:.4f}"
+        with written_whole(path) as partial:
+            grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
+        last = time.monotonic()
+
+    return see
 
 
 def shown(advance: Advance) -> Callable[[Step], None]:
