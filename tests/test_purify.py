@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from mimicgan.errors import UserError
 from mimicgan.learnt import Damage
@@ -11,7 +12,9 @@ from mimicgan.models.restorer import Restorer
 from mimicgan.presets import MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.purify import Purified
+from mimicgan.random_corruption import Dice
 from mimicgan.restore import Settings
+from mimicgan.training.hardening import HardenSettings, misleading
 from prior_cases import untrained_generator
 
 SHAPE = (1, 28, 28)
@@ -163,3 +166,39 @@ def test_what_looks_undamaged_is_cleaned_all_the_same(
         torch.testing.assert_close(Purified(classifier, prior, "auto")(images), expected)
         learnt = Purified(classifier, prior, "auto").learn(images)
         torch.testing.assert_close(learnt(images), expected)
+
+
+def test_a_given_damage_is_used(prior, classifier, images) -> None:
+    torch.manual_seed(3)
+    other = Damage(nn.Identity(), Restorer(SHAPE).eval())
+    cleaned = Purified(classifier, prior, damage=other).cleaned(images)
+    torch.testing.assert_close(cleaned * 2 - 1, other.restore(images * 2 - 1))
+
+
+def test_a_misled_image_stays_within_the_strength(classifier, images) -> None:
+    x = images * 2 - 1
+    answer = classifier(x).argmax(dim=1)
+    for seed in range(6):
+        dice = Dice(torch.Generator().manual_seed(seed))
+        changed = misleading(classifier, x, 0.3, dice)
+        assert 0 < (changed - x).abs().max() <= 0.3 + 1e-6
+        assert changed.abs().max() <= 1
+        losses = [functional.cross_entropy(classifier(each), answer) for each in (x, changed)]
+        assert losses[1] > losses[0]
+
+
+def test_hardening_learns_to_undo_attacks_and_leaves_the_classifier_alone(
+    prior, classifier
+) -> None:
+    settings = HardenSettings(steps=60, batch=32, bank=64, share=1.0)
+    before = [p.clone() for p in classifier.parameters()]
+    losses: list[float] = []
+    model = Purified(classifier, prior, classifier_range=(-1, 1))
+    model.harden(settings, lambda _step, loss: losses.append(loss))
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert not model.damage.undamaged
+    assert model.damage.restorer is not prior.restorer
+    for p, was in zip(classifier.parameters(), before, strict=True):
+        assert p.requires_grad
+        assert p.grad is None
+        torch.testing.assert_close(p, was)

@@ -12,6 +12,7 @@ from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, restore
+from mimicgan.training.hardening import HardenSettings, harden
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
@@ -45,7 +46,8 @@ class Cleaner(nn.Module):
         super().__init__()
         self.settings = Settings(settings) if isinstance(settings, str) else settings
         self.prior, self.gradient, self.unrolled_steps = prior, gradient, unrolled_steps
-        self.damage = Damage.universal(prior) if self.settings.method == "universal" else damage
+        universal = damage is None and self.settings.method == "universal"
+        self.damage = Damage.universal(prior) if universal else damage
         by_latents = self.damage is None and self.settings.method in ("mimicgan", "pgd")
         if (gradient == "unrolled") != by_latents and gradient in ("exact", "unrolled"):
             raise UserError(
@@ -150,6 +152,29 @@ class Purified(Cleaner):
         self.classifier = classifier.eval()
         self.classifier_range = classifier_range
         check_classifier(self._classified, prior)
+
+    def harden(
+        self,
+        settings: HardenSettings | None = None,
+        callback: Callable[[int, float], None] | None = None,
+    ) -> Self:
+        """Train the cleaning, once, on attacks on this very classifier (``training.hardening``).
+
+        It needs no images and no labels, and takes some minutes. ``damage.save`` keeps the result,
+        for ``damage`` of another Purified.
+        """
+        # The classifier is used as it is: no gradient may be left on its parameters.
+        live = [p for p in self.classifier.parameters() if p.requires_grad]
+        for p in live:
+            p.requires_grad_(False)
+        try:
+            self.damage = harden(
+                lambda x: self._classified((x + 1) / 2), self.prior, settings, callback
+            )
+        finally:
+            for p in live:
+                p.requires_grad_(True)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return self._classified(self.cleaned(x))

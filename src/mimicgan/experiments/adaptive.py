@@ -1,8 +1,8 @@
 """Attacks that know of the cleaning: what is left of the static table when they do.
 
-PGDM and a black-box search on the universal restorer and the classifier as one, over a range of
-eps. The default method gets the same images: for it they are a transferred attack, since it learns
-its restorer anew from every batch.
+PGDM and a black-box search on a restorer, the universal or the hardened one, and the classifier as
+one, over a range of eps. The default method gets the same images: for it they are a transferred
+attack, since it learns its restorer anew from every batch.
 """
 
 from functools import partial
@@ -21,6 +21,7 @@ EXACT = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 BPDA = (0.1, 0.3)
 SQUARE = (0.05, 0.1, 0.3)
 METHODS = ("observed", "median", "adversarial-training", "universal", "default")
+HARDENED = ("observed", "adversarial-training", "hardened")
 
 
 def cases() -> tuple[Case, ...]:
@@ -32,14 +33,23 @@ def cases() -> tuple[Case, ...]:
     )
     return tuple(
         Case(
-            task,
+            f"{task}-hardened" if hardened else task,
             f"eps={eps:g}",
             undamaged,
-            METHODS,
+            HARDENED if hardened else METHODS,
             code=("mimicgan.attacks",),
-            adversary=partial(adversarial, name=name, eps=eps, guessed=False, through=gradient),
+            adversary=partial(
+                adversarial,
+                name=name,
+                eps=eps,
+                guessed=False,
+                through=gradient,
+                hardened=hardened,
+            ),
+            defended=True,
             extra={"eps": eps},
         )
+        for hardened in (False, True)
         for task, name, gradient, every in kinds
         for eps in every
     )

@@ -1,8 +1,9 @@
 """What an experiment measures with: a prior, a classifier, and labelled images."""
 
 import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
 from mimicgan.experiments.options import ExperimentOptions
+from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.training.classifier import ClassifierSettings, train_classifier
+from mimicgan.training.hardening import HardenSettings, harden
 
 HARDENED = ClassifierSettings(steps=2000, eps=0.3)
 
@@ -49,6 +52,20 @@ class Bench:
         if self.labelled is None:
             raise UserError("this bench has no labelled training images; leave the method out")
         return train_classifier(*self.labelled(), HARDENED, path)
+
+    @cached_property
+    def guard(self) -> Damage:
+        """The restorer hardened for the classifier, made at the first use and kept in ``runs``."""
+        if self.classifier is None:
+            raise UserError("this bench has no classifier; leave the method out")
+        settings = HardenSettings()
+        parts = {"settings": asdict(settings), "weights": self.weights}
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        path = self.runs / "hardened" / f"restorer-{key}.safetensors"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            harden(self.classifier, self.prior, settings).save(path)
+        return Damage.load(path, self.prior)
 
     @cached_property
     def weights(self) -> dict[str, str]:

@@ -36,6 +36,8 @@ class Case:
     """The damage with useful gradients, where its own have none."""
     adversary: Adversary | None = None
     """An attack that takes the place of ``damage``: it may see labels and the classifier."""
+    defended: bool = False
+    """Whether the images may be attacked: what looks undamaged is then cleaned too."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further keys of its rows."""
 

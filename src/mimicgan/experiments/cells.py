@@ -20,6 +20,7 @@ NAMES = {
     "mimicgan-table-1": "Algorithm 1, Table 1 for each task",
     "mimicgan": "MimicGAN (Algorithm 1)",
     "default": "default (matched distributions)",
+    "hardened": "restorer hardened for the classifier",
     "universal": "universal restorer, nothing learnt",
     "supervised": "supervised, true damage known",
     "known-corruption": "inversion, true damage known",

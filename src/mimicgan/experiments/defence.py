@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mimicgan.experiments.runner import Experiment, run
 from mimicgan.files import written_whole
 from mimicgan.images import to_internal
 from mimicgan.purify import Gradient, Purified
+from mimicgan.training.hardening import HardenSettings
 
 NAME = "defence"
 PAPER: dict[str, dict[str, float]] = {
@@ -41,6 +43,7 @@ METHODS = (
     "cowboy",
     "mimicgan",
     "universal",
+    "hardened",
     "default",
 )
 EPS = (0.3, 0.15)
@@ -57,10 +60,12 @@ def adversarial(
     eps: float,
     guessed: bool,
     through: Gradient | None = None,
+    hardened: bool = False,
 ) -> Tensor:
     """The attack ``name`` on ``bench``'s classifier, made once and kept in ``bench.runs``.
 
-    ``through`` attacks the universal restorer and the classifier as one, with that gradient.
+    ``through`` attacks a restorer (the universal or the hardened one) and the classifier as one,
+    with that gradient.
     """
     parts = {
         "attack": name,
@@ -70,6 +75,7 @@ def adversarial(
         "classifier": bench.weights["classifier"],
         "generator": bench.weights["generator"] if name == OBFUSCATED else None,
         "through": [through, bench.weights["restorer"]] if through else None,
+        **({"hardened": asdict(HardenSettings())} if hardened else {}),
         "images": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         "code": code_digest("mimicgan.attacks"),
     }
@@ -80,7 +86,8 @@ def adversarial(
             raise UserError("an attack needs a classifier; use a bench that has one")
         model: nn.Module = Internal(bench.classifier)
         if through:
-            model = Purified(model, bench.prior, "universal", gradient=through)
+            damage = bench.guard if hardened else None
+            model = Purified(model, bench.prior, damage=damage, gradient=through)
         target = None if guessed else labels
         if name == OBFUSCATED:
             made = on_manifold(model, bench.prior, images, labels, seed=seed)
@@ -123,7 +130,7 @@ def cases() -> tuple[Case, ...]:
 
 def _case(task: str, variant: str, made: Callable[..., Tensor] | None) -> Case:
     code = () if made is None else ("mimicgan.attacks",)
-    return Case(task, variant, undamaged, METHODS, code=code, adversary=made)
+    return Case(task, variant, undamaged, METHODS, code=code, adversary=made, defended=True)
 
 
 def defence(

@@ -21,8 +21,10 @@ from mimicgan.images import to_internal, to_user
 from mimicgan.match import MatchSettings
 from mimicgan.mimic import mimic
 from mimicgan.presets import COWBOY, DEFENSE_GAN, MIMICGAN, PGD, TABLE_1, MimicSettings
+from mimicgan.purify import Cleaner
 from mimicgan.restore import Method as Restoring
 from mimicgan.restore import Settings, restore
+from mimicgan.training.hardening import HardenSettings
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,25 @@ def hardened(sample: Sample, bench: Bench) -> Outcome:
     return Outcome(sample.observed, classifier=bench.hardened)
 
 
+def default(sample: Sample, bench: Bench) -> Outcome:
+    """The default method; as a defence, the universal restorer cleans what looks undamaged."""
+    if not sample.case.defended:
+        return _by_restore("auto", sample.observed, sample.seed, bench)
+    settings = Settings("auto", sample.seed, batch=len(sample.observed))
+    started = time.perf_counter()
+    with bench.prior.counted() as passes:
+        images = Cleaner(bench.prior, settings).cleaned(sample.observed)
+    return Outcome(images, time.perf_counter() - started, passes.images)
+
+
+def guarded(sample: Sample, bench: Bench) -> Outcome:
+    """The restorer that was hardened for the classifier; its training is not in the seconds."""
+    guard = bench.guard
+    started = time.perf_counter()
+    images = Cleaner(bench.prior, damage=guard).cleaned(sample.observed)
+    return Outcome(images, time.perf_counter() - started)
+
+
 def _by_restore(
     method: Restoring, images: Tensor, seed: int, bench: Bench, numbers: MimicSettings = MIMICGAN
 ) -> Outcome:
@@ -174,10 +195,16 @@ METHODS: dict[str, Method] = {
         settings=lambda: asdict(HARDENED),
     ),
     "default": Method(
-        _restored("auto"),
+        default,
         (*GAN, "restorer"),
         ("mimicgan.match",),
         lambda: asdict(MatchSettings()),
+    ),
+    "hardened": Method(
+        guarded,
+        ("generator", "restorer", "classifier"),
+        ("mimicgan.training.hardening", "mimicgan.models.restorer"),
+        lambda: asdict(HardenSettings()),
     ),
     "universal": Method(
         _restored("universal"), ("restorer",), ("mimicgan.match", "mimicgan.models.restorer")

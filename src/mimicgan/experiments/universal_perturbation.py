@@ -18,7 +18,16 @@ from mimicgan.experiments.runner import Experiment, run
 NAME = "universal"
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 COUNT = 15
-METHODS = ("observed", "median", "pgd", "defense-gan", "mimicgan", "universal", "default")
+METHODS = (
+    "observed",
+    "median",
+    "pgd",
+    "defense-gan",
+    "mimicgan",
+    "universal",
+    "hardened",
+    "default",
+)
 
 
 def perturbed(bench: Bench, images: Tensor, _labels: Tensor, seed: int, *, scale: float) -> Tensor:
@@ -43,6 +52,7 @@ def cases() -> tuple[Case, ...]:
             METHODS,
             code=("mimicgan.attacks",),
             adversary=partial(perturbed, scale=scale),
+            defended=True,
             extra={"alpha": scale},
         )
         for scale in SCALES

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mimicgan.models.restorer import Restorer
 from mimicgan.random_corruption import random_corruption
@@ -44,8 +45,9 @@ def fit_restorer(
     path: Path | None = None,
     settings: dict[str, object] | None = None,
     every: int = 500,
+    loss: Callable[[Tensor, Tensor], Tensor] = functional.l1_loss,
 ) -> nn.Module:
-    """Train ``model`` to give clean from damaged by the mean l1 distance; Adam, one cosine.
+    """Train ``model`` to give clean from damaged by ``loss`` (restored, clean); Adam, one cosine.
 
     With ``path`` the run is checkpointed every ``every`` steps and resumed. Returns the model in
     eval mode.
@@ -61,15 +63,15 @@ def fit_restorer(
     for step in range(first, steps):
         optimizer.param_groups[0]["lr"] = _cosine(step, steps) * learning_rate
         damaged, clean = pairs(step, checkpoint.step_generator(seed, step))
-        loss = (model(damaged) - clean).abs().mean()
+        apart = loss(model(damaged), clean)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        apart.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if path is not None and ((step + 1) % every == 0 or step + 1 == steps):
             states = {name: part.state_dict() for name, part in parts.items()}
             checkpoint.save(path, {**states, "settings": settings or {}, "step": step + 1})
         if callback is not None:
-            callback(step + 1, loss.item())
+            callback(step + 1, apart.item())
     return model.eval().requires_grad_(False)
 
 
