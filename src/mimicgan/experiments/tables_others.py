@@ -2,6 +2,7 @@
 
 from mimicgan.experiments import defence
 from mimicgan.experiments.cells import (
+    NONE,
     Record,
     caption,
     grid,
@@ -31,6 +32,9 @@ def defence_short(record: Record) -> str:
             paper = defence.PAPER.get(task, {}).get(method)
             line.append(cell if paper is None else f"{cell} ({100 * paper:.1f})")
         lines.append(line)
+    theirs = (defence.PAPER.get(task, {}).get("mimicgan") for task, _ in places)
+    cells = (NONE if number is None else f"{100 * number:.1f}" for number in theirs)
+    lines.append(["*MimicGAN in the paper*", *cells])
     head = ["Accuracy, %", *(words(task) if task != "clean" else "clean" for task, _ in places)]
     return grid(head, lines) + "\n\n" + caption(record)
 
