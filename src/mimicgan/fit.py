@@ -237,6 +237,7 @@ def _search(
         for parent in (plain, *parents[: settings.parents // 2]):
             yield same_moments(parent, x, y)
             yield same_greys(parent, x, y)
+            yield same_greys(parent, x, y, falling=True)
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))
@@ -268,14 +269,21 @@ def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage
 
 
 @torch.no_grad()
-def same_greys(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
-    """A copy whose curve gives all pixels together the grey values that they have in y."""
+def same_greys(
+    damage: ComposedDamage, x: Tensor, y: Tensor, *, falling: bool = False
+) -> ComposedDamage:
+    """A copy whose curve gives all pixels together the grey values that they have in y.
+
+    With ``falling`` the brightest become the darkest, as in a negative.
+    """
     other = _copied(damage)
+    other.curve.copy_(torch.linspace(-1, 1, len(other.curve)))
     now, wanted = (
         values.flatten()[:: max(1, values.numel() // 50000)].sort().values
         for values in (other(x), y)
     )
     rank = torch.searchsorted(now, other.curve.contiguous()).double() / len(now)
+    rank = 1 - rank if falling else rank
     other.curve.copy_(wanted[(rank * (len(wanted) - 1)).long()])
     return other
 
