@@ -1,7 +1,8 @@
 """Where the chunks of a large job are worked on, and in which order they are handed over."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,10 @@ class Engine(Protocol):
 
     def submit(self, chunk: Chunk, known: Known | None) -> "Future[Restored]":
         """Start the job's work on a chunk."""
+
+
+EngineOf = Callable[[Work], AbstractContextManager[Engine]]
+"""How an engine is started for a job's work, and ended."""
 
 
 class Here:

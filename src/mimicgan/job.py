@@ -7,13 +7,13 @@ run again ends as one that was not.
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from mimicgan.chunk import Chunk, Work
-from mimicgan.engine import Engine, Here, restored_chunks
+from mimicgan.engine import EngineOf, Here, restored_chunks
 from mimicgan.errors import UserError
 from mimicgan.journal import Journal, opened
 from mimicgan.pictures import FORMATS
@@ -67,7 +67,7 @@ def run_job(
     chunk: int = 256,
     strict: bool = False,
     callback: Callable[[int, int, str], None] | None = None,
-    engine: Callable[[Work], AbstractContextManager[Engine]] | None = None,
+    engine: EngineOf | None = None,
 ) -> JobReport:
     """Restore every picture below ``source`` to the same relative name below ``out``.
 
