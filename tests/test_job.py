@@ -14,7 +14,8 @@ from PIL import Image
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
-from mimicgan.job import JOURNAL, JobReport, groups_of, run_job
+from mimicgan.job import JobReport, groups_of, run_job
+from mimicgan.journal import JOURNAL
 from mimicgan.match import MatchSettings
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
@@ -130,7 +131,7 @@ def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
 def test_a_damage_that_changes_half_way_is_learnt_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mimicgan.job.COMPARED", 6)
+    monkeypatch.setattr("mimicgan.chunk.COMPARED", 6)
     make(tmp_path / "in", 12, 1)
     make(tmp_path / "in" / "later", 6, 3, invert=True)
     for k, path in enumerate(sorted((tmp_path / "in" / "later").iterdir())):
@@ -149,9 +150,9 @@ def test_a_damage_that_changes_half_way_is_learnt_anew(
         object.__setattr__(result, "damage", Damage(plain, prior.restorer, 0.0))
         return result
 
-    monkeypatch.setattr("mimicgan.job.restore", fake)
+    monkeypatch.setattr("mimicgan.chunk.restore", fake)
     # The fake damage lies 2 from the first images and 17 from the inverted ones.
-    monkeypatch.setattr("mimicgan.job.SLIGHT", 5.0)
+    monkeypatch.setattr("mimicgan.chunk.SLIGHT", 5.0)
     report = job(tmp_path / "in", tmp_path / "out")
     assert len(report.damages["."]) == 2
     assert report.damages["."][1].endswith("-000002.safetensors")

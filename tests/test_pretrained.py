@@ -1,6 +1,7 @@
 """Priors and classifiers on disk."""
 
 import json
+import pickle
 import subprocess
 import sys
 import warnings
@@ -170,6 +171,10 @@ def test_a_users_own_generator(form: str, tmp_path: Path) -> None:
     images.square().sum().backward()
     assert z.grad is not None
     assert z.grad.abs().sum() > 0
+    # As it goes to a worker of a cluster, which has no such file.
+    path.unlink()
+    sent = pickle.loads(pickle.dumps(prior))
+    assert torch.equal(sent.generator(z), images)
 
 
 def test_a_users_generator_is_checked(tmp_path: Path) -> None:

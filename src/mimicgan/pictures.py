@@ -8,6 +8,7 @@ frames the first counts.
 """
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,13 @@ FORMATS = {
 MAX_PIXELS = 50_000_000
 
 
-def read_picture(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[str]]:
+def read_picture(
+    path: Path, shape: tuple[int, int, int], content: bytes | None = None
+) -> tuple[Tensor, list[str]]:
     """The picture as an image (c, h, w) float32 in [0, 1], and what was done to it in words.
 
-    ``shape`` is (c, h, w) with c = 1 or 3. Raises UserError naming the file when it is no picture,
+    ``shape`` is (c, h, w) with c = 1 or 3; ``content`` that of the file, where it was read
+    already. Raises UserError naming the file when it is no picture,
     damaged, or has more than 50 million pixels (checked before they are decoded).
     """
     if shape[0] not in (1, 3):
@@ -42,7 +46,8 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[
         # Pillow warns of large sizes and broken metadata; the first is refused below.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=[*set(FORMATS.values()), "MPO"]) as picture:
+            file = path if content is None else BytesIO(content)
+            with Image.open(file, formats=[*set(FORMATS.values()), "MPO"]) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 return _decoded(picture, shape)
@@ -57,10 +62,15 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, list[
     except Exception as error:
         # Fed with damaged bytes a decoder may raise nearly anything.
         if isinstance(error, OSError) and error.errno is not None:
-            raise UserError(f"cannot read {path}: {error.strerror}; check the file") from error
+            raise unreadable(path, error) from error
         raise UserError(
             f"{path} is damaged or no picture ({error}); replace it or take it away"
         ) from error
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """What to tell of a picture that the system does not hand out."""
+    return UserError(f"cannot read {path}: {error.strerror}; check the file")
 
 
 def _decoded(picture: Image.Image, shape: tuple[int, int, int]) -> tuple[Tensor, list[str]]:

@@ -3,8 +3,9 @@
 import warnings
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,14 @@ class UserProgram(nn.Module):
     the module tree, not in it. It runs on the device it was saved for.
     """
 
-    def __init__(self, program: Callable[[Tensor], Any]) -> None:
+    def __init__(self, suffix: str, content: bytes) -> None:
         super().__init__()
-        self._program = (program,)
+        self._file = (suffix, content)
+        self._program = (_opened(suffix, BytesIO(content)),)
+
+    def __reduce__(self) -> tuple[type["UserProgram"], tuple[str, bytes]]:
+        # Programs cannot be pickled; their files can be sent to another process.
+        return UserProgram, self._file
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self._program[0](x)
@@ -67,20 +73,25 @@ def load_program(path: Path, what: str) -> nn.Module:
             f"no network: {how}"
         )
     try:
-        with warnings.catch_warnings():
-            # TorchScript is deprecated, and still what many have.
-            warnings.simplefilter("ignore")
-            program: Any
-            if path.suffix.lower() == EXPORTED:
-                program = torch.export.load(path).module()
-            else:
-                program = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        return UserProgram(path.suffix.lower(), path.read_bytes())
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"cannot open {path} ({reason}); {how} again") from error
+
+
+def _opened(suffix: str, file: BytesIO) -> Callable[[Tensor], Any]:
+    """The program in a file, frozen."""
+    program: Any
+    with warnings.catch_warnings():
+        # TorchScript is deprecated, and still what many have.
+        warnings.simplefilter("ignore")
+        if suffix == EXPORTED:
+            program = torch.export.load(file).module()
+        else:
+            program = torch.jit.load(file, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     for parameter in program.parameters():
         parameter.requires_grad_(False)
-    return UserProgram(program)
+    return cast(Callable[[Tensor], Any], program)
 
 
 def checked(prior: Prior, origin: str) -> Prior:

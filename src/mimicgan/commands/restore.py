@@ -17,6 +17,7 @@ from mimicgan.commands.screen import Advance, Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
+from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.files import output_folder, written_whole
 from mimicgan.image_files import write_like
@@ -49,6 +50,7 @@ class Restore(PriorFlags):
       mimicgan restore day2 restored2 --damage camera.safetensors
       mimicgan restore archive restored --group-by folder
       mimicgan restore damaged restored --watch preview.png
+      mimicgan restore archive restored --group-by folder --engine ray --address auto
       mimicgan restore damaged restored --classify my-classifier.pt2
     """
 
@@ -72,6 +74,11 @@ class Restore(PriorFlags):
     """For large folders, subfolders included: learn one damage for each folder, for each prefix of
     the names, or for all; apply it chunk by chunk into OUT. Killed at any moment, the same command
     goes on where it was."""
+    engine: Literal["here", "ray"] = "here"
+    """With --group-by: work in this process, or by Ray on all processors, 256 pictures at a time
+    on each (with --threads N on N of them). Other machines need no shared folder."""
+    address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT|auto")] = None
+    """With --engine ray: a cluster that is running, instead of this machine alone."""
     classify: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
     """Also write predictions.csv, what a classifier says before and after: fashion-mnist, or your
     own .pt2 (torch.export), TorchScript .pt or .onnx file, images -> logits."""
@@ -91,6 +98,7 @@ class Restore(PriorFlags):
         screen = self.screen()
         device = self.prepare()
         self._refuse_flags()
+        self._refuse_engine()
         if self.group_by is not None:
             self._job(screen, self.load(device))
             return
@@ -147,6 +155,7 @@ class Restore(PriorFlags):
                 self.settings,
                 group_by=self.group_by,
                 strict=self.strict,
+                engine=self._engine(),
                 callback=lambda at, total, group: advance(at, f"{at}/{total} {group}"),
             )
         limit = self.settings.match.misfit_limit
@@ -160,6 +169,21 @@ class Restore(PriorFlags):
             write_report(partial, facts)
         screen.say(f"{done.images} images restored in {self.out}, {len(done.bad)} left out")
         screen.result(facts)
+
+    def _engine(self) -> EngineOf | None:
+        if self.engine == "here":
+            return None
+        from mimicgan.adapters.ray import on_ray
+
+        return on_ray(self.address, self.threads or 1)
+
+    def _refuse_engine(self) -> None:
+        if self.engine == "ray" and self.group_by is None:
+            raise UserError("--engine ray is for large folders; add --group-by folder")
+        if self.engine == "ray" and self.device == "cuda":
+            raise UserError("--engine ray computes on processors; leave --device out")
+        if self.address is not None and self.engine != "ray":
+            raise UserError("--address is that of a Ray cluster; add --engine ray")
 
     def _refuse_flags(self) -> None:
         """Refuse now what could not be written after a long run."""

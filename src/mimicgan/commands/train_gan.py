@@ -12,7 +12,7 @@ import tyro
 from torch import Tensor
 
 from mimicgan.commands.flags import PATH, TrainFlags
-from mimicgan.commands.screen import Advance
+from mimicgan.commands.screen import Advance, Screen
 from mimicgan.data import celeba, fashion_mnist
 from mimicgan.data.folder import folder_images
 from mimicgan.errors import UserError
@@ -22,6 +22,7 @@ from mimicgan.models import ARCHITECTURES
 from mimicgan.overview import grid
 from mimicgan.pretrained import Card, save_prior
 from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
+from mimicgan.training.ranks import Ranks, joined_ranks
 
 FASHION, CELEBA = "fashion-mnist", "celeba"
 LICENCES = {FASHION: "MIT", CELEBA: celeba.LICENCE}
@@ -39,6 +40,7 @@ class TrainGan(TrainFlags):
       mimicgan train gan --data fashion-mnist --out runs/gan
       mimicgan train gan --data celeba --data-dir ~/data --architecture dcgan --flip
       mimicgan train gan --data my-photos --architecture dcgan --out runs/mine --steps 20000
+      torchrun --nproc-per-node 4 -m mimicgan train gan --data fashion-mnist --out runs/gan
     """
 
     data: str = FASHION
@@ -54,8 +56,12 @@ class TrainGan(TrainFlags):
     settings: Annotated[GanSettings, tyro.conf.arg(name="")] = field(default_factory=GanSettings)
 
     def run(self) -> None:
-        screen = self.screen()
         self.prepare()
+        with joined_ranks() as ranks:
+            self._train(ranks)
+
+    def _train(self, ranks: Ranks) -> None:
+        screen = self.screen() if ranks.first else Screen(quiet=True, json=False)
         settings = self.settings
         if settings.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
@@ -66,14 +72,21 @@ class TrainGan(TrainFlags):
                 f"--batch {settings.batch} does not go with {len(images)} images; "
                 "give 2 or more, and at most as many as there are images"
             )
-        training = GanTraining(settings)
+        if settings.batch % ranks.size:
+            raise UserError(
+                f"--batch {settings.batch} cannot be split over {ranks.size} processes; give a "
+                f"multiple of {ranks.size}"
+            )
+        training = GanTraining(settings, ranks)
         epoch = len(images) // settings.batch
         with screen.progress("training the GAN", settings.steps) as advance:
             generator = training.run(
                 images,
                 self.out / "checkpoint.pt",
-                callback=self._observer(training, epoch, advance),
+                callback=self._observer(training, epoch, advance) if ranks.first else None,
             )
+        if generator is None:
+            return
         self._sample(training, "final")
         discriminator = training.discriminator.eval()
         save_prior(self.out, self._card(len(images)), generator, discriminator)

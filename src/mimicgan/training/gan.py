@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from mimicgan.models import Architecture, architecture
 from mimicgan.training import checkpoint
+from mimicgan.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class GanProgress:
 class GanTraining:
     """A run of GAN training that can stop and go on at any step."""
 
-    def __init__(self, settings: GanSettings) -> None:
+    def __init__(self, settings: GanSettings, ranks: Ranks | None = None) -> None:
         self.settings = settings
+        self.ranks = ranks or Ranks()
         self.step = 0
         torch.manual_seed(settings.seed)
         parts = settings.networks()
@@ -83,6 +85,8 @@ class GanTraining:
         self.average = parts.generator()
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
+        for network in (self.generator, self.discriminator, self.encoder):
+            self.ranks.join(network)
         self.generator_optimizer = _adam(self.generator, self.encoder)
         self.discriminator_optimizer = _adam(self.discriminator)
 
@@ -118,7 +122,7 @@ class GanTraining:
 
     def update(self, images: Tensor) -> GanProgress:
         """One update of D, G and E on the step's own batch of ``images`` (n, c, h, w) uint8."""
-        settings = self.settings
+        settings, part = self.settings, self.ranks.part
         generator = checkpoint.step_generator(settings.seed, self.step)
         for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             optimizer.param_groups[0]["lr"] = self._learning_rate()
@@ -128,13 +132,14 @@ class GanTraining:
             mirrored = torch.rand(len(real), 1, 1, 1, generator=generator) < 0.5
             real = torch.where(mirrored, real.flip(3), real)
         latent = torch.rand(len(real), self.average.latent_size, generator=generator) * 2 - 1
+        real, latent = part(real), part(latent)
         adversarial = self.step >= settings.warmup
 
         latents, drawn = (latent, len(real)) if adversarial else (latent[:0], 0)
         divergence = reconstruction = real.new_zeros(())
         if settings.reconstruction > 0:
             mean, log_deviation = self.encoder(real).chunk(2, dim=1)
-            noise = torch.randn(mean.shape, generator=generator)
+            noise = part(torch.randn(settings.batch, mean.shape[1], generator=generator))
             codes = torch.erf((mean + log_deviation.exp() * noise) / 2**0.5)
             latents = torch.cat([latents, codes])
             variance = (2 * log_deviation).exp()
@@ -153,18 +158,17 @@ class GanTraining:
             self.discriminator.requires_grad_(True)
         self.generator_optimizer.zero_grad(set_to_none=True)
         (loss + generator_loss).backward()  # type: ignore[no-untyped-call]
-        self.generator_optimizer.step()
+        self._take_step(self.generator_optimizer)
 
         self.step += 1
         # The average forgets its random start early on.
         _blend(self.average, self.generator, min(settings.ema, self.step / (self.step + 10)))
-        return GanProgress(
-            self.step,
-            discriminator_loss.item(),
-            generator_loss.item(),
-            reconstruction.item(),
-            divergence.item(),
-        )
+        losses = torch.stack([discriminator_loss, generator_loss, reconstruction, divergence])
+        return GanProgress(self.step, *self.ranks.average(losses.detach()).tolist())
+
+    def _take_step(self, optimizer: torch.optim.Adam) -> None:
+        self.ranks.average_gradients(optimizer.param_groups[0]["params"])
+        optimizer.step()
 
     def _logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         # Real and generated images are normalised in one batch: Table 4 ends in BN, which
@@ -177,7 +181,7 @@ class GanTraining:
         loss = functional.softplus(-real_logit).mean() + functional.softplus(fake_logit).mean()
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.discriminator_optimizer.step()
+        self._take_step(self.discriminator_optimizer)
         return loss.detach()
 
     def run(
@@ -186,19 +190,21 @@ class GanTraining:
         path: Path,
         every: int = 200,
         callback: Callable[[GanProgress], None] | None = None,
-    ) -> nn.Module:
+    ) -> nn.Module | None:
         """Train to the last step on ``images`` (n, c, h, w) uint8; checkpoints go to ``path``.
 
         Returns the averaged generator, its batch norms set to the statistics of its activations.
+        Of several processes the first one writes and gets it, the others get None.
         """
         self.resume(path)
         while self.step < self.settings.steps:
             progress = self.update(images)
-            if self.step % every == 0 or self.step == self.settings.steps:
+            due = self.step % every == 0 or self.step == self.settings.steps
+            if due and self.ranks.first:
                 self.save(path)
             if callback is not None:
                 callback(progress)
-        return self.finished_generator()
+        return self.finished_generator() if self.ranks.first else None
 
     def finished_generator(self) -> nn.Module:
         """The averaged generator in eval mode with freshly measured batch-norm statistics."""

@@ -1,0 +1,112 @@
+"""The journal of a large job: what is done, in files that appear whole.
+
+A chunk's marker is written when all of its outputs are there, so that a job that was killed at any
+moment knows where it was.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mimicgan.chunk import Chunk, Known, Restored
+from mimicgan.engine import Group
+from mimicgan.errors import UserError
+from mimicgan.files import UNWRITABLE
+from mimicgan.prior import Prior
+from mimicgan.restore import Settings
+
+JOURNAL = ".mimicgan"
+
+
+@dataclass
+class Journal:
+    """What a job has done so far, and the only way in which it writes."""
+
+    path: Path
+    out: Path
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Write a file that appears whole; a leftover of a killed run is overwritten."""
+        partial = self.path / "partial"
+        partial.write_bytes(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(path)
+
+    def record(self, chunk: Chunk, restored: Restored) -> None:
+        """Write what became of a chunk, and then its marker."""
+        if restored.learnt is not None:
+            self.put(self.path / restored.learnt.name, restored.learnt.content)
+        for name, content in restored.outputs.items():
+            self.put(self.out / name, content)
+        facts = {"damage": restored.damage, "misfit": restored.misfit, "bad": restored.bad}
+        self.put(self.path / f"{chunk.label}.json", json.dumps(facts).encode())
+
+    def group(self, chunks: list[Chunk]) -> Group:
+        """The chunks of one source, as far as earlier runs have brought them."""
+        settled, name = 0, ""
+        while settled < len(chunks) and (facts := self.facts(chunks[settled])) is not None:
+            settled, name = settled + 1, facts["damage"]
+        if settled == len(chunks) or not name:
+            return Group(chunks, settled)
+        return Group(chunks, settled, Known(name, (self.path / name).read_bytes()))
+
+    def facts(self, chunk: Chunk) -> dict[str, Any] | None:
+        """What the marker of a chunk says; None where it is not done."""
+        try:
+            text = (self.path / f"{chunk.label}.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        facts: dict[str, Any] = json.loads(text)
+        return facts
+
+
+@contextmanager
+def opened(
+    out: Path, source: Path, prior: Prior, settings: Settings, group_by: str, chunk: int
+) -> Iterator[Journal]:
+    """The journal of a job in ``out``, held by this process alone.
+
+    Raises UserError when ``out`` holds anything else, is in use, or cannot be written.
+    """
+    out = out.resolve()
+    if out == source or source in out.parents or out in source.parents:
+        raise UserError(f"{out} and {source} lie in each other; choose another output folder")
+    path = out / JOURNAL
+    facts = {
+        "prior": prior.name,
+        "settings": asdict(settings),
+        "group_by": group_by,
+        "chunk": chunk,
+        "source": str(source),
+    }
+    key = json.dumps(facts, sort_keys=True, indent=1)
+    try:
+        if out.exists() and any(out.iterdir()) and not path.is_dir():
+            raise UserError(f"{out} holds other files; choose a new folder for the job")
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another process works on {out}; wait until it is done") from error
+            journal = Journal(path, out)
+            known = path / "job.json"
+            if not known.exists():
+                journal.put(known, key.encode())
+            elif known.read_text(encoding="utf-8") != key:
+                raise UserError(
+                    f"{out} holds a job with other settings or another input; go on with those, "
+                    "or choose a new folder"
+                )
+            yield journal
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"cannot write {out}: {error.strerror}; make room, then run the same again: what is "
+            "done stays done"
+        ) from error
