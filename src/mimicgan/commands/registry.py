@@ -11,6 +11,7 @@ from mimicgan.commands.bench import Bench
 from mimicgan.commands.corrupt import Corrupt
 from mimicgan.commands.data import Data
 from mimicgan.commands.demo import Demo
+from mimicgan.commands.figures import Figures
 from mimicgan.commands.flags import Command
 from mimicgan.commands.reproduce import Reproduce
 from mimicgan.commands.restore import Restore
@@ -27,6 +28,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train classifier": TrainClassifier,
     "train restorer": TrainRestorer,
     "reproduce": Reproduce,
+    "figures": Figures,
     "bench": Bench,
 }
 """One or two words -> a dataclass with the flags as fields; the help is its docstring."""

@@ -32,6 +32,13 @@ def report(result: Restoration, prior: str, source: str, found: ImageSet) -> dic
         "losses": last_losses(result),
         "seconds": round(result.seconds, 3),
         "generator_passes": result.generator_passes,
+        **surroundings(),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions and machine, as they stand in every file of results."""
+    return {
         "versions": {
             "mimicgan": mimicgan.__version__,
             "torch": torch.__version__,

@@ -1,0 +1,52 @@
+"""The paper's figures: the curves follow the solver, the command writes them whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from cli_cases import call, listing, mistake
+from mimicgan.curves import traced
+from mimicgan.metrics import psnr
+from mimicgan.presets import MimicSettings
+from mimicgan.prior import Prior
+from mimicgan.restore import Settings
+from prior_cases import untrained_generator
+
+SHORT = MimicSettings(iterations=4, surrogate_steps=1, latent_steps=3)
+
+
+def test_a_curve_has_a_point_for_each_alternation_and_ends_at_the_result() -> None:
+    prior = Prior(untrained_generator(), 100, (1, 28, 28))
+    clean = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    settings = Settings("mimicgan", mimic=SHORT)
+    curve, result = traced("x", 1 - clean, clean, prior, settings)
+    assert len(curve.losses) == len(curve.psnrs) == 4
+    assert curve.psnrs[-1] == pytest.approx(float(psnr(result.images, clean).mean()), abs=1e-3)
+    latent = [step.mimicking for step in result.history if step.kind == "latent"]
+    assert curve.losses == latent[2::3]
+
+
+def test_the_command_writes_all_figures_or_nothing(
+    tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "figures"
+    quick = ("--mimic.iterations", "2", "--mimic.latent-steps", "1", "--pgd.iterations", "2")
+    flags = ("--prior", prior_folder, "--count", "3", "--method", "pgd", "mimicgan", "universal")
+    assert call("figures", out, *flags, *quick, "--kind", "negative-blur") == 0
+    assert listing(out) == ["alternations.png", "figures.json", "loss.png", "recovery.png"]
+    facts = json.loads((out / "figures.json").read_text())
+    assert [(row["damage"], row["method"]) for row in facts["rows"]] == [
+        ("negative-blur", method) for method in ("observed", "pgd", "mimicgan", "universal")
+    ]
+    assert [len(curve["psnrs"]) for curve in facts["curves"]] == [2, 2]
+    assert facts["versions"]["torch"] == torch.__version__
+    for name in ("alternations.png", "loss.png", "recovery.png"):
+        with Image.open(out / name) as picture:
+            assert min(picture.size) > 100
+    other = tmp_path / "none"
+    assert "--list" in mistake(capsys, "figures", other, *flags, *quick, "--kind", "nonsense")
+    assert not other.exists()
