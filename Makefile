@@ -3,7 +3,7 @@
 #   .venv/bin/mimicgan demo
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench reproduce reproduce-robust reproduce-unseen reproduce-observations \
+.PHONY: demo test lint docs bench reproduce reproduce-robust reproduce-unseen reproduce-observations \
   reproduce-recovery reproduce-defence clean help
 
 BIN := .venv/bin
@@ -40,6 +40,9 @@ reproduce-defence: .venv/.reproduce ## attacks on a classifier, with and without
 	$(BIN)/mimicgan reproduce defence
 	$(BIN)/mimicgan reproduce adaptive
 	$(BIN)/mimicgan reproduce universal
+
+docs: .venv/.docs ## the documentation, in build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.core ## seconds, generator passes and memory of each method, in one run
 	$(BIN)/mimicgan bench
@@ -79,6 +82,9 @@ endef
 
 .venv/.dev: .venv/.torch
 	$(call install,[dev])
+
+.venv/.docs: .venv/.torch
+	$(call install,[docs])
 
 .venv/.reproduce: .venv/.torch
 	$(call install,[cv$(comma)attacks])
