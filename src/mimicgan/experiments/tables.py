@@ -20,6 +20,7 @@ from mimicgan.experiments.cells import (
 )
 from mimicgan.experiments.tables_others import (
     accuracies,
+    adaptive_short,
     defence_short,
     recovery_long,
     recovery_short,
@@ -175,7 +176,8 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "sweep": ("sweep-validation", sweep),
     "defence": (defence.NAME, defence_short),
     "defence-all": (defence.NAME, accuracies),
-    "adaptive": ("adaptive", accuracies),
+    "adaptive": ("adaptive", adaptive_short),
+    "adaptive-all": ("adaptive", accuracies),
     "universal-perturbation": ("universal", accuracies),
     "recovery": ("recovery", recovery_short),
     "recovery-all": ("recovery", recovery_long),

@@ -57,6 +57,22 @@ def accuracies(record: Record) -> str:
     return grid(head, lines) + "\n\n" + caption(record)
 
 
+def adaptive_short(record: Record) -> str:
+    """Each adaptive attack and eps: what is left of the restorer that it was made against."""
+    found = indexed(record["rows"])
+    places = [p for p in places_of(record["rows"]) if not p[0].endswith("-hardened")]
+    lines = [
+        [
+            f"{words(task)}, {variant.replace('=', ' ')}",
+            percent(found.get((task, variant, "universal"))),
+            percent(found.get((f"{task}-hardened", variant, "hardened"))),
+        ]
+        for task, variant in places
+    ]
+    head = ["Accuracy, %, of the restorer that is attacked", "universal", "hardened"]
+    return grid(head, lines) + "\n\n" + caption(record)
+
+
 def recovery_short(record: Record) -> str:
     """Mean PSNR of the six tasks on faces."""
     rows = record["rows"]
