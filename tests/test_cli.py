@@ -49,6 +49,19 @@ def test_corrupt_lists_its_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(CORRUPTIONS) < set(kinds)
 
 
+def test_demo_shows_faces_without_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "faces.png"
+    few = ("--count", "3", "--few", "2", "--method", "universal")
+    assert call("demo", "--prior", "faces", *few, "--out", picture, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["damage"] for row in rows} == {"negative", "stuck-pixels", "inpainting"}
+    assert all("accuracy" not in row and row["psnr"] > 0 for row in rows)
+    with Image.open(picture) as sheet:
+        assert sheet.width > 3 * 64
+
+
 def test_demo(
     tmp_path: Path,
     prior_folder: str,

@@ -2,29 +2,34 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
-from mimicgan.commands.flags import ComputeFlags
+from mimicgan.commands.flags import INTEGER, ComputeFlags
 from mimicgan.commands.restore import expected_steps, shown
 from mimicgan.commands.screen import Screen
-from mimicgan.corruptions import CORRUPTIONS, corrupt
+from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
-from mimicgan.images import to_internal
+from mimicgan.images import rounded, to_internal, to_user
 from mimicgan.match import MatchSettings
 from mimicgan.metrics import Accuracy, accuracy, psnr
 from mimicgan.overview import grid, stacked
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.pretrained import load_classifier, load_prior
+from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, restore
 
-DAMAGES = ("binary", "dropped", "negative-blur")
+DAMAGES: dict[str, tuple[str, ...]] = {
+    "fashion-mnist": ("binary", "dropped", "negative-blur"),
+    "faces": ("negative", "stuck-pixels", "inpainting"),
+}
+COUNTS = {"fashion-mnist": 100, "faces": 25}
 LABELS: dict[Method, str] = {
     "pgd": "PGD",
     "mimicgan": "MimicGAN (Algorithm 1)",
@@ -55,7 +60,8 @@ class Row:
     damage: str
     method: str
     images: int
-    accuracy: Accuracy
+    accuracy: Accuracy | None
+    """None where nothing classifies: faces."""
     psnr: float
     seconds: float | None
 
@@ -68,8 +74,11 @@ class Demo(ComputeFlags):
     for each damage (by the last of --method), and prints how well a classifier copes and how near
     the images come, before and after.
 
+    With --prior faces the pictures are faces that the prior itself invents.
+
     Examples:
       mimicgan demo
+      mimicgan demo --prior faces
       mimicgan demo --method auto --seed 7 --out seven.png
     """
 
@@ -83,8 +92,10 @@ class Demo(ComputeFlags):
     """What restores, one or more."""
     seed: int = 0
     """Seed of the damage and of all methods."""
-    count: int = 100
-    """Images, the first of the 500 that are shipped."""
+    prior: Literal["fashion-mnist", "faces"] = "fashion-mnist"
+    """Which of the shipped priors."""
+    count: Annotated[int | None, INTEGER] = None
+    """Images: the first 100 of the 500 that are shipped, or 25 faces, unless given."""
     few: int = 10
     """Images for PGD and Algorithm 1, which take their time over each."""
     mimic: MimicSettings = SHORT
@@ -97,13 +108,14 @@ class Demo(ComputeFlags):
     def run(self) -> None:
         screen = self.screen()
         device = self.prepare()
-        clean, labels = self._images()
-        prior, classifier = load_prior("fashion-mnist"), load_classifier("fashion-mnist")
+        prior = load_prior(self.prior)
+        clean, labels = self._images(prior)
+        classifier = None if labels is None else load_classifier(self.prior)
         for network in (prior.generator, prior.discriminator, prior.restorer, classifier):
             if network is not None:
                 network.to(device)
         rows, sheets = [], []
-        for damage in DAMAGES:
+        for damage in DAMAGES[self.prior]:
             generator = torch.Generator().manual_seed(self.seed)
             observed = corrupt(damage, clean, generator)
             rows.append(_row(damage, "observed", observed, clean, labels, classifier))
@@ -121,7 +133,7 @@ class Demo(ComputeFlags):
                 )
             parts = (observed, result.simulated.cpu(), images, clean)
             names = ("observed", "simulated damage", "restored", "clean")
-            title = f"{damage}: {CORRUPTIONS[damage].description}"
+            title = f"{damage}: {(CORRUPTIONS | FACE_CORRUPTIONS)[damage].description}"
             shown_rows = [
                 (name, part[: len(images)]) for name, part in zip(names, parts, strict=True)
             ]
@@ -130,24 +142,31 @@ class Demo(ComputeFlags):
             stacked(sheets).save(partial, "PNG")
         self._tell(screen, rows)
 
-    def _images(self) -> tuple[Tensor, Tensor]:
-        sample = fashion_mnist.sample()
-        if not 1 <= self.few <= self.count <= len(sample.images):
+    def _images(self, prior: Prior) -> tuple[Tensor, Tensor | None]:
+        count, most = self._count, 500
+        if not 1 <= self.few <= count <= most:
             raise UserError(
-                f"--few {self.few} --count {self.count} makes no sense; "
-                f"give 1 <= few <= count <= {len(sample.images)}"
+                f"--few {self.few} --count {count} makes no sense; give 1 <= few <= count <= {most}"
             )
         if not self.methods:
             raise UserError("--method names none; leave it out for all")
         if self.out.suffix.lower() != ".png" or self.out.is_dir():
             raise UserError(f"the picture {self.out} must be a file called something.png")
-        return sample.images[: self.count].float() / 255, sample.labels[: self.count]
+        if self.prior == "faces":
+            generator = torch.Generator().manual_seed(self.seed)
+            return to_user(rounded(prior.typical(count, generator))), None
+        sample = fashion_mnist.sample()
+        return sample.images[:count].float() / 255, sample.labels[:count]
+
+    @property
+    def _count(self) -> int:
+        return COUNTS[self.prior] if self.count is None else self.count
 
     def _tell(self, screen: Screen, rows: list[Row]) -> None:
-        screen.show(_table(rows))
-        if self.few < self.count and set(self.methods) & set(SLOW):
+        screen.show(_table(rows, self.prior))
+        if self.few < self._count and set(self.methods) & set(SLOW):
             screen.say(
-                f"PGD and Algorithm 1 ran on the first {self.few} of the {self.count} images, "
+                f"PGD and Algorithm 1 ran on the first {self.few} of the {self._count} images, "
                 "with fewer steps than in the experiments. Nothing was told what the damage is."
             )
         screen.say(f"picture in {self.out}")
@@ -166,19 +185,22 @@ def _row(
     method: str,
     images: Tensor,
     clean: Tensor,
-    labels: Tensor,
-    classifier: nn.Module,
+    labels: Tensor | None,
+    classifier: nn.Module | None,
     seconds: float | None = None,
 ) -> Row:
-    count, device = len(images), next(classifier.parameters()).device
-    with torch.no_grad():
-        logits = classifier(to_internal(images.to(device))).cpu()
-    share = accuracy(logits, labels[:count])
+    count, share = len(images), None
+    if classifier is not None and labels is not None:
+        device = next(classifier.parameters()).device
+        with torch.no_grad():
+            logits = classifier(to_internal(images.to(device))).cpu()
+        share = accuracy(logits, labels[:count])
     return Row(damage, method, count, share, float(psnr(images, clean[:count]).mean()), seconds)
 
 
-def _table(rows: list[Row]) -> Table:
-    table = Table("damage", "method", title="Blind restoration of Fashion-MNIST test images")
+def _table(rows: list[Row], prior: str) -> Table:
+    what = "faces that the prior invents" if prior == "faces" else "Fashion-MNIST test images"
+    table = Table("damage", "method", title=f"Blind restoration of {what}")
     for name in ("images", "accuracy (95 % interval)", "PSNR dB", "seconds"):
         table.add_column(name, justify="right")
     for index, row in enumerate(rows):
@@ -189,7 +211,7 @@ def _table(rows: list[Row]) -> Table:
             row.damage if first else "",
             row.method,
             str(row.images),
-            f"{a.value:.1%} ({a.low:.0%} to {a.high:.0%})",
+            "" if a is None else f"{a.value:.1%} ({a.low:.0%} to {a.high:.0%})",
             f"{row.psnr:.1f}",
             "" if row.seconds is None else f"{row.seconds:.1f}",
             end_section=last,
@@ -202,8 +224,9 @@ def _values(row: Row) -> dict[str, Any]:
         "damage": row.damage,
         "method": row.method,
         "n_images": row.images,
-        "accuracy": row.accuracy.value,
-        "accuracy_ci95": [row.accuracy.low, row.accuracy.high],
         "psnr": row.psnr,
     }
+    if row.accuracy is not None:
+        values["accuracy"] = row.accuracy.value
+        values["accuracy_ci95"] = [row.accuracy.low, row.accuracy.high]
     return values if row.seconds is None else {**values, "seconds": row.seconds}
