@@ -19,6 +19,7 @@ from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
+from mimicgan.export import check_export
 from mimicgan.files import output_folder, written_whole
 from mimicgan.image_files import write_like
 from mimicgan.images import to_user
@@ -47,7 +48,7 @@ class Restore(PriorFlags):
       mimicgan restore 'scans/*.png' restored --prior my-prior --seed 3
       mimicgan restore damaged.npy restored --method mimicgan --mimic.iterations 30
       mimicgan restore day1 restored1 --save-damage camera.safetensors
-      mimicgan restore day2 restored2 --damage camera.safetensors
+      mimicgan restore day2 restored2 --damage camera.safetensors --export camera.onnx
       mimicgan restore archive restored --group-by folder
       mimicgan restore damaged restored --watch preview.png
       mimicgan restore archive restored --group-by folder --engine ray --address auto
@@ -61,9 +62,12 @@ class Restore(PriorFlags):
     count: Annotated[int | None, INTEGER] = None
     """Only the first so many images."""
     overwrite: bool = False
-    """Replace OUT (and the file of --save-damage) if it exists."""
+    """Replace OUT (and the files of --save-damage and --export) if it exists."""
     save_damage: Annotated[Path | None, PATH] = None
     """Write the learnt damage and its restorer to this file (method auto)."""
+    export: Annotated[Path | None, PATH] = None
+    """Write the restorer of this damage as a program that needs nothing of this package: a .pt2
+    (torch.export) or .onnx file (methods auto and universal)."""
     watch: Annotated[Path | None, PATH] = None
     """Rewrite this picture (.png) every few seconds while the restoration builds up."""
     damage: Annotated[Path | None, PATH] = None
@@ -137,7 +141,7 @@ class Restore(PriorFlags):
                 damage_picture(result.surrogate, typical, generator).save(to / DAMAGE)
             facts = report(result, prior.name, self.source, found)
             write_report(to / REPORT, facts)
-            self._save(result, to)
+            self._save(result, to, prior)
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
         screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
@@ -187,11 +191,11 @@ class Restore(PriorFlags):
 
     def _refuse_flags(self) -> None:
         """Refuse now what could not be written after a long run."""
-        others = (self.count, self.damage, self.save_damage, self.classify, self.watch)
+        others = (self.count, self.damage, self.classify, self.watch, *self._targets())
         if self.group_by is not None and (self.overwrite or any(v is not None for v in others)):
             raise UserError(
-                "--group-by goes without --count, --damage, --save-damage, --classify, --watch "
-                "and --overwrite; leave them out"
+                "--group-by goes without --count, --damage, --save-damage, --export, --classify, "
+                "--watch and --overwrite; leave them out"
             )
         if self.strict and self.group_by is None:
             raise UserError("--strict is for --group-by; without it every bad file is an error")
@@ -201,11 +205,21 @@ class Restore(PriorFlags):
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None and (self.watch.suffix.lower() != ".png" or self.watch.is_dir()):
             raise UserError(f"--watch {self.watch} must be a file called something.png")
-        target = self.save_damage
-        if target is None:
-            return
-        if self.settings.method != "auto" or self.damage is not None:
+        fitted = self.settings.method == "auto" and self.damage is None
+        if self.save_damage is not None and not fitted:
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
+        if self.export is not None:
+            if self.settings.method not in ("auto", "universal"):
+                raise UserError(f"--method {self.settings.method} makes no restorer to --export")
+            check_export(self.export)
+        for target in self._targets():
+            self._refuse_target(target)
+
+    def _targets(self) -> list[Path]:
+        """Files to write beside the images."""
+        return [path for path in (self.save_damage, self.export) if path is not None]
+
+    def _refuse_target(self, target: Path) -> None:
         if target.is_dir() or (target.exists() and not self.overwrite):
             raise UserError(f"{target} exists; choose another file or replace it with --overwrite")
         if not self._inside_out(target):
@@ -213,12 +227,11 @@ class Restore(PriorFlags):
             with tempfile.TemporaryFile(dir=target.resolve().parent):
                 pass
         if target.resolve() in [path.resolve() for path in inputs_of(self.source)]:
-            raise UserError(f"{target} is an input; choose another file for the damage")
+            raise UserError(f"{target} is an input; choose another file")
 
     def _refuse_names(self, names: set[str]) -> None:
         taken = {REPORT, OVERVIEW, DAMAGE, PREDICTIONS}
-        if self.save_damage is not None and self._inside_out(self.save_damage):
-            taken.add(self.save_damage.name)
+        taken |= {path.name for path in self._targets() if self._inside_out(path)}
         clash = sorted(taken & names)
         if clash:
             raise UserError(f"an input is called {clash[0]}, as a file of the result; rename it")
@@ -233,14 +246,15 @@ class Restore(PriorFlags):
             raise UserError(f"{self.damage} does not exist; make it with --save-damage")
         return Damage.load(self.damage, prior)
 
-    def _save(self, result: Restoration, to: Path) -> None:
-        if self.save_damage is None or result.damage is None:
+    def _save(self, result: Restoration, to: Path, prior: Prior) -> None:
+        if result.damage is None:
             return
-        if self._inside_out(self.save_damage):
-            result.damage.save(to / self.save_damage.name)
-            return
-        with written_whole(self.save_damage) as partial:
-            result.damage.save(partial)
+        for target in self._targets():
+            path = to / target.name if self._inside_out(target) else target
+            if target == self.save_damage:
+                result.damage.save(path)
+            else:
+                result.damage.export(path, prior.image_shape)
 
 
 def expected_steps(settings: Settings, count: int) -> int | None:
