@@ -146,10 +146,7 @@ class Work:
         if known.name not in self._judged:
             if len(self._judged) == JUDGED:
                 self._judged.clear()
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / known.name
-                path.write_bytes(known.content)
-                damage = Damage.load(path, self.prior)
+            damage = Damage.parsed(known.content, Path(known.name), self.prior)
             self._judged[known.name] = _judged(damage, self._bank, self.settings)
         return self._judged[known.name]
 

@@ -18,6 +18,7 @@ from mimicgan.prior import Prior
 from mimicgan.tensor_files import built, fingerprint, tensors_of
 
 FORMAT = "mimicgan-damage-1"
+REMEDY = "make it again with `restore --save-damage`"
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,23 @@ class Damage:
         export_restorer(self.restorer, Path(path), shape)
 
     @classmethod
-    @torch.inference_mode(False)
     def load(cls, path: Path | str, prior: Prior) -> "Damage":
         """Read what ``save`` wrote; UserError when it is not that, damaged, or of another shape."""
-        path, remedy = Path(path), "make it again with `restore --save-damage`"
+        path = Path(path)
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
-        tensors = tensors_of(content, path, remedy)
+            raise UserError(f"cannot read {path}: {error.strerror or error}; {REMEDY}") from error
+        return cls.parsed(content, path, prior)
+
+    @classmethod
+    @torch.inference_mode(False)
+    def parsed(cls, content: bytes, path: Path, prior: Prior) -> "Damage":
+        """The damage in the content of the file ``path``, as ``load``."""
+        tensors = tensors_of(content, path, REMEDY)
         card = _card(content)
         if card.get("format") != FORMAT:
-            raise UserError(f"{path} is no learnt damage of this version; {remedy}")
+            raise UserError(f"{path} is no learnt damage of this version; {REMEDY}")
         shape, misfit = card.get("image_shape"), card.get("misfit")
         if shape != list(prior.image_shape):
             raise UserError(
@@ -117,7 +123,7 @@ class Damage:
         # Files of older versions have no fingerprint.
         whole = card.get("sha256") in (None, fingerprint(tensors))
         if not whole or not isinstance(misfit, float | int | None):
-            raise UserError(f"{path} is damaged (SHA-256 differs); copy it again, or {remedy}")
+            raise UserError(f"{path} is damaged (SHA-256 differs); copy it again, or {REMEDY}")
         there = {key.partition(".")[0] for key in tensors}
         try:
             parts = [
@@ -127,7 +133,7 @@ class Damage:
                 for name, make in (("surrogate", ComposedDamage), ("restorer", Restorer))
             ]
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"{path} is damaged or of another version; {remedy}") from error
+            raise UserError(f"{path} is damaged or of another version; {REMEDY}") from error
         surrogate, restorer = (part.requires_grad_(False) for part in parts)
         return cls(surrogate, restorer, misfit)
 
