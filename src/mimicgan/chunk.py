@@ -6,7 +6,6 @@ be done anywhere, twice, or in vain.
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,10 +136,7 @@ class Work:
             raise AssertionError("the method learns")
         if not isinstance(damage.surrogate, ComposedDamage):
             return damage, None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "damage.safetensors"
-            damage.save(path)
-            return damage, Known(f"{chunk.label}.safetensors", path.read_bytes())
+        return damage, Known(f"{chunk.label}.safetensors", damage.content())
 
     def _open(self, known: Known) -> "_Judged":
         if known.name not in self._judged:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
@@ -61,6 +61,12 @@ class Damage:
 
     def save(self, path: Path | str) -> None:
         """Write to a safetensors file that ``load`` reads."""
+        content = self.content()
+        with written_whole(Path(path)) as partial:
+            partial.write_bytes(content)
+
+    def content(self) -> bytes:
+        """The content of the file that ``save`` writes. UserError for networks of one's own."""
         shapes = {
             part.image_shape if isinstance(part, Restorer) else part.shape
             for part in (self.restorer, self.surrogate)
@@ -83,8 +89,7 @@ class Damage:
             "misfit": self.misfit,
             "sha256": fingerprint(tensors),
         }
-        with written_whole(Path(path)) as partial:
-            save_file(tensors, partial, metadata={"mimicgan": json.dumps(card)})
+        return tensor_bytes(tensors, metadata={"mimicgan": json.dumps(card)})
 
     def export(self, path: Path | str, shape: tuple[int, int, int]) -> None:
         """Write the restorer for images of ``shape`` (c, h, w) as a program that runs without this

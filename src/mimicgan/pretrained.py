@@ -8,7 +8,7 @@ stand for the training images, and ``prior.json``: what it is, how it was made, 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
+from mimicgan.card import Card as Card
+from mimicgan.card import misfit, read_card, unreadable
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 from mimicgan.models import ARCHITECTURES
@@ -28,25 +30,6 @@ from mimicgan.user_program import checked, is_user_generator, load_user_generato
 BANK = "bank.safetensors"
 HUB = "hf-hub:"
 CLASSIFIERS = {"fashion-classifier": FashionClassifier}
-
-
-@dataclass(frozen=True)
-class Card:
-    """What everybody should know about weights; travels beside them as JSON."""
-
-    name: str
-    architecture: str
-    data: str = ""
-    """What it was trained on."""
-    licence: str = ""
-    """Terms of the weights, those of the data included."""
-    command: str = ""
-    """The command that makes it again."""
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Every setting of the training."""
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """What was measured, and on which images."""
 
 
 def save_prior(
@@ -89,10 +72,11 @@ def load_prior(
     """A shipped prior by name, a folder that ``save_prior`` wrote, or a user's own generator.
 
     ``hf-hub:ORG/NAME`` or ``hf-hub:ORG/NAME@REVISION`` is such a folder on the Hugging Face hub
-    (``mimicgan.adapters.huggingface``). The last is a ``.pt2`` (torch.export) or TorchScript ``.pt`` file that maps latents
-    (n, latent_size) in ``box`` to images (n, c, h, w) in [-1, 1] for any n; ``latent_size`` and
-    ``image_shape`` (c, h, w) are needed for it, and for it alone. Such a file is a program: open
-    none from people you do not trust. An nn.Module in memory needs no file: ``Prior(module, ...)``.
+    (``mimicgan.adapters.huggingface``). One's own generator is a ``.pt2`` (torch.export) or
+    TorchScript ``.pt`` file that maps latents (n, latent_size) in ``box`` to images (n, c, h, w) in
+    [-1, 1] for any n; ``latent_size`` and ``image_shape`` (c, h, w) are needed for it, and for it
+    alone. Such a file is a program: open none from people you do not trust. An nn.Module in memory
+    needs no file: ``Prior(module, ...)``.
 
     Raises UserError with the remedy when it is missing, damaged, or no generator of this kind.
     """
@@ -127,11 +111,11 @@ def load_prior(
             from mimicgan.models.restorer import Restorer
 
             restorer = built(lambda: Restorer(shape), tensors, "restorer")
-        generator = built(lambda: networks.generator(**sizes), tensors, "generator")
-        if (int(facts["latent_size"]), shape) != (generator.latent_size, generator.image_shape):
+        maker: Any = built(lambda: networks.generator(**sizes), tensors, "generator")
+        if (int(facts["latent_size"]), shape) != (maker.latent_size, maker.image_shape):
             raise ValueError("the card contradicts the generator")
         prior = Prior(
-            generator,
+            maker,
             int(facts["latent_size"]),
             shape,
             built(lambda: networks.discriminator(**sizes), tensors, "discriminator")
@@ -144,7 +128,7 @@ def load_prior(
             _bank(folder, facts),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise _misfit(folder, "prior") from error
+        raise misfit(folder, "prior") from error
     return checked(prior, str(folder))
 
 
@@ -170,22 +154,22 @@ def load_classifier(name_or_path: Path | str = "fashion-mnist") -> nn.Module:
     try:
         model = built(CLASSIFIERS[card.architecture], tensors, "classifier")
     except RuntimeError as error:
-        raise _misfit(folder, "classifier") from error
+        raise misfit(folder, "classifier") from error
     return model.eval().requires_grad_(False)
 
 
 def load_card(name_or_path: Path | str, kind: str = "prior") -> Card:
     """The card of a shipped or saved "prior" or "classifier". Raises UserError."""
-    return _read_card(_folder(str(name_or_path), kind), kind)[0]
+    return read_card(_folder(str(name_or_path), kind), kind)[0]
 
 
 def prior_shape(name_or_path: Path | str) -> tuple[int, int, int]:
     """The (c, h, w) on the card of a shipped or saved prior. Raises UserError."""
     folder = prior_folder(name_or_path)
     try:
-        channels, height, width = (int(v) for v in _read_card(folder, "prior")[1]["image_shape"])
+        channels, height, width = (int(v) for v in read_card(folder, "prior")[1]["image_shape"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _misfit(folder, "prior") from error
+        raise misfit(folder, "prior") from error
     return channels, height, width
 
 
@@ -248,23 +232,8 @@ def _small(value: Tensor) -> Tensor:
     return half if bool(half.isfinite().all()) else value
 
 
-def _read_card(folder: Path, kind: str) -> tuple[Card, dict[str, Any]]:
-    path = folder / f"{kind}.json"
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        known = {f.name: held[f.name] for f in fields(Card)}
-        for name, empty in asdict(Card("", "")).items():
-            if not isinstance(known[name], type(empty)):
-                raise TypeError(f"{name} is no {type(empty).__name__}")
-        return Card(**known), {key: held[key] for key in held if key not in known}
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _misfit(folder, kind) from error
-
-
 def _load(folder: Path, kind: str) -> tuple[Card, dict[str, Any], dict[str, Tensor]]:
-    card, facts = _read_card(folder, kind)
+    card, facts = read_card(folder, kind)
     return card, facts, _tensors(folder / f"{kind}.safetensors", facts.get("sha256"))
 
 
@@ -281,24 +250,10 @@ def _tensors(path: Path, sha256: object) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(
             f"{path} is not what its card describes (SHA-256 differs); copy all files again, "
             "or reinstall mimicgan if they came with it"
         )
     return tensors_of(content, path, "copy or make it again")
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot read {path}: {error.strerror or error}; copy or make it again, or reinstall "
-        "mimicgan if it came with it"
-    )
-
-
-def _misfit(folder: Path, kind: str) -> UserError:
-    return UserError(
-        f"{folder} holds no {kind} that this version can read; use the version of mimicgan that "
-        "wrote it, or make it again"
-    )

@@ -59,10 +59,11 @@ class LearntPhysics(Physics):  # type: ignore[misc]
         whole = damage.surrogate
         self.still = whole.still() if isinstance(whole, ComposedDamage) else whole
 
-    def A(self, x: Tensor, **_: Any) -> Tensor:
+    def A(self, x: Tensor, **_: Any) -> Tensor:  # noqa: N802
         """Images (n, c, h, w) in [0, 1] under what is not random; differentiable."""
         # The damage saturates by itself, with a gradient that a clamp would take away.
-        return (self.still(to_internal(x)) + 1) / 2
+        damaged: Tensor = (self.still(to_internal(x)) + 1) / 2
+        return damaged
 
     def forward(self, x: Tensor, **_: Any) -> Tensor:
         """Images (n, c, h, w) in [0, 1] under the whole damage."""

@@ -1,31 +1,28 @@
 """``mimicgan restore``: clean images from images that share one unknown damage."""
 
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
-from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
+from mimicgan.commands.progress import expected_steps, shown, watched
 from mimicgan.commands.report import report, write_report
-from mimicgan.commands.screen import Advance, Screen
+from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
-from mimicgan.files import output_folder, written_whole
+from mimicgan.files import output_folder
 from mimicgan.image_files import write_like
-from mimicgan.images import to_user
 from mimicgan.job import run_job
+from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
-from mimicgan.mimic import Step
 from mimicgan.overview import grid
 from mimicgan.predict import any_classifier, predictions
 from mimicgan.prior import Prior
@@ -169,8 +166,10 @@ class Restore(PriorFlags):
         for name, reason in list(done.bad.items())[:20]:
             screen.warn(f"left out: {reason or name}")
         facts = {"command": "restore", "out": self.out, **asdict(done)}
-        with written_whole(Path(self.out) / REPORT) as partial:
-            write_report(partial, facts)
+        # A leftover of a killed run must not lie among the images.
+        partial = Path(self.out) / JOURNAL / REPORT
+        write_report(partial, facts)
+        partial.replace(Path(self.out) / REPORT)
         screen.say(f"{done.images} images restored in {self.out}, {len(done.bad)} left out")
         screen.result(facts)
 
@@ -255,52 +254,3 @@ class Restore(PriorFlags):
                 result.damage.save(path)
             else:
                 result.damage.export(path, prior.image_shape)
-
-
-def expected_steps(settings: Settings, count: int) -> int | None:
-    """About how many updates the method will report; None where it makes none."""
-    if settings.method == "auto" and count >= settings.match.fewest:
-        match = settings.match
-        fit = match.starts * match.short_steps + 2 * match.long_steps
-        # Some of the simpler damages that are tried get steps, most do not.
-        return fit + 4 * match.pruning_steps + match.restorer_steps
-    if settings.method in ("auto", "universal"):
-        return None
-    own = settings.mimic if settings.method == "mimicgan" else settings.pgd
-    fitted = own.surrogate_steps if own.surrogate != "identity" else 0
-    return -(-count // settings.batch) * own.iterations * (fitted + own.latent_steps)
-
-
-def watched(
-    path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
-) -> Callable[[Step], None]:
-    """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
-    images (n, c, h, w) in [0, 1] as observed, and restored so far."""
-    if path is None:
-        return callback
-    last = -every
-
-    def see(step: Step) -> None:
-        nonlocal last
-        callback(step)
-        if step.estimate is None or time.monotonic() - last < every:
-            return
-        images = to_user(step.estimate().cpu())
-        title = f"{step.kind} {step.iteration}, loss {step.loss:.4f}"
-        with written_whole(path) as partial:
-            grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
-        last = time.monotonic()
-
-    return see
-
-
-def shown(advance: Advance) -> Callable[[Step], None]:
-    """A callback of the solver that moves a progress bar."""
-    seen = 0
-
-    def see(step: Step) -> None:
-        nonlocal seen
-        seen += 1
-        advance(seen, f"{step.kind} {step.loss:.4f}")
-
-    return see

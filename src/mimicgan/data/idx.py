@@ -30,7 +30,8 @@ def is_idx(path: Path) -> bool:
 def read_idx(path: Path, check: Check | None = None) -> NDArray[np.uint8]:
     """The array in an IDX file, raw or gzipped.
 
-    ``check`` may refuse its shape before the content is read. Raises UserError naming the file when it is unreadable, truncated, or no IDX file of bytes.
+    ``check`` may refuse its shape before the content is read. Raises UserError naming the file when
+    it is unreadable, truncated, or no IDX file of bytes.
     """
     try:
         with _opened(path) as file:
