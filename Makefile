@@ -3,7 +3,8 @@
 #   .venv/bin/mimicgan demo
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint docs bench reproduce reproduce-robust reproduce-unseen reproduce-observations \
+.PHONY: demo test test-wheel test-kills lint docs bench reproduce reproduce-robust reproduce-unseen \
+  reproduce-observations \
   reproduce-recovery reproduce-defence clean help
 
 BIN := .venv/bin
@@ -16,6 +17,12 @@ demo: .venv/.core ## restore damaged pictures blind (no data set needed)
 test: lint ## check style and types, run the tests
 	@MIMICGAN_DATA="$$(tests/provide-fashion-mnist .venv/share)" && export MIMICGAN_DATA && \
 	echo '$(BIN)/python -m pytest' && $(BIN)/python -m pytest
+
+test-wheel: .venv/.dev ## build the wheel, look into it, install and run it
+	$(BIN)/python -m pytest -m slow tests/test_wheel.py
+
+test-kills: .venv/.dev ## kill a large job 200 times (some ten minutes)
+	MIMICGAN_KILLS=200 $(BIN)/python -m pytest tests/test_kills.py
 
 lint: .venv/.dev ## check style and types alone
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mimicgan.adapters.foolbox import foolbox_model
+from mimicgan.damage import ComposedDamage
+from mimicgan.learnt import Damage
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner, Purified
@@ -96,3 +98,32 @@ def test_a_cleaner_follows_a_data_loader(prior, images) -> None:
     parts = [cleaner(x) for (x,) in loader]
     assert [len(part) for part in parts] == [4, 2]
     torch.testing.assert_close(torch.cat(parts), cleaner(images))
+
+
+def test_deepinv_takes_the_restorer_and_the_learnt_damage(prior, images) -> None:
+    """Only where deepinv, and the torchvision that it needs, can be imported."""
+    deepinv = pytest.importorskip("deepinv", exc_type=(ImportError, RuntimeError))
+    from mimicgan.adapters.deepinv import LearntPhysics, MimicReconstructor
+
+    model = MimicReconstructor(prior, "universal")
+    assert isinstance(model, deepinv.models.Reconstructor)
+    torch.testing.assert_close(model(images, deepinv.physics.Denoising()), Cleaner(prior)(images))
+
+    surrogate = ComposedDamage(SHAPE).requires_grad_(False)
+    surrogate.curve.copy_(surrogate.curve.flip(0) * 0.5)
+    surrogate.noise[0] = 0.1
+    surrogate.jitter.fill_(0.05)
+    surrogate.chance.fill_(-1.0)
+    physics = LearntPhysics(Damage(surrogate, prior.restorer))
+    # Without its random parts the damage is a blur of half a pixel, and this curve.
+    flat = torch.full_like(images, 0.25)
+    torch.testing.assert_close(physics.A(flat), torch.full_like(images, 0.625))
+    assert physics(flat).std() > 0.03
+    assert not torch.equal(physics(flat), physics(flat))
+
+    # A data fidelity's gradient is that of half the squared distance.
+    y, x = physics.A(images), images.roll(1, 0).requires_grad_(True)
+    found = deepinv.optim.data_fidelity.L2().grad(x.detach(), y, physics)
+    (expected,) = torch.autograd.grad((physics.A(x) - y).square().sum() / 2, x)
+    torch.testing.assert_close(found, expected)
+    assert found.abs().max() > 0

@@ -99,3 +99,9 @@ def test_augmentation_shifts_by_at_most_one_pixel() -> None:
     assert (seen > 15).all()
     again = _augmented(images, torch.Generator().manual_seed(1))
     assert torch.equal(again, augmented)
+
+
+def test_the_callers_random_numbers_stay_as_they_were(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train_classifier(*halves(48), SETTINGS, tmp_path / "state.pt")
+    assert torch.equal(torch.get_rng_state(), before)

@@ -71,7 +71,12 @@ def test_an_interrupted_restore_leaves_nothing(
     ]
     endless = ["--count", "50", "--method", "pgd", "--pgd.iterations", "1000000", "--quiet"]
     with subprocess.Popen(
-        command + endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command + endless,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore SIGINT, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         started = time.monotonic()
         while not list(tmp_path.iterdir()) and time.monotonic() - started < 60:

@@ -113,7 +113,7 @@ def test_seventy_percent_of_the_pixels_are_dropped(name: str) -> None:
     assert places.any(0).all()
 
 
-@pytest.mark.parametrize("size", [11, 15, 25])
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 9, 11, 15, 25])
 def test_blur_is_opencvs(clean: Tensor, size: int) -> None:
     expected = [cv2.GaussianBlur(image, (size, size), 0) for image in clean[:, 0].numpy()]
     got = gaussian_blur(clean.repeat(1, 3, 1, 1), size)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mimicgan.errors import UserError
 from mimicgan.models import ARCHITECTURES
 from mimicgan.training import checkpoint
 from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
@@ -240,3 +241,51 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
 
 def test_the_shipped_recipe_names_an_architecture() -> None:
     assert GanSettings().architecture in ARCHITECTURES
+
+
+def test_the_callers_random_numbers_stay_as_they_were(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    GanTraining(SETTINGS).run(pictures(), tmp_path / "state.pt")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fewer_pictures_than_a_batch_are_refused(tmp_path: Path) -> None:
+    for batch, count in ((8, 7), (0, 7)):
+        with pytest.raises(ValueError, match=f"batch of {batch} does not go with {count} images"):
+            checkpoint.batch_indices(count, batch, 0, seed=0)
+    assert checkpoint.batch_indices(8, 8, 0, seed=0).sort().values.tolist() == list(range(8))
+    with pytest.raises(ValueError, match="batch of 8"):
+        GanTraining(SETTINGS).run(pictures(7), tmp_path / "state.pt")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise AssertionError('a pickle was run')",)
+
+
+def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path, unbroken: GanTraining) -> None:
+    path = tmp_path / "state.pt"
+    unbroken.save(path)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    flipped = whole[:half] + bytes([whole[half] ^ 255]) + whole[half + 1 :]
+    state = torch.load(path, weights_only=True)
+    contents: list[object] = [whole[:half], whole[:10], b"", b"nothing", b"\x80\x04."]
+    contents += [Harmful(), [1, 2], {"settings": state["settings"]}, {**state, "step": "9"}]
+    contents += [{**state, "generator": {}}, {**state, "generator_optimizer": {"state": {}}}]
+    contents += [{k: v for k, v in state.items() if k != "encoder"}]
+    for content in contents:
+        path.unlink()
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(UserError, match="delete it to start anew") as caught:
+            GanTraining(SETTINGS).resume(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(flipped)
+    try:
+        # A flip within the numbers is seen by the archive's own checksum.
+        GanTraining(SETTINGS).resume(path)
+    except UserError as error:
+        assert str(path) in str(error)

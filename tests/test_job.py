@@ -1,11 +1,6 @@
 """Large jobs: groups, resuming after a kill, bad files, a damage that changes half way."""
 
 import hashlib
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -156,36 +151,3 @@ def test_a_damage_that_changes_half_way_is_learnt_anew(
     report = job(tmp_path / "in", tmp_path / "out")
     assert len(report.damages["."]) == 2
     assert report.damages["."][1].endswith("-000002.safetensors")
-
-
-KILLED = """
-import sys, torch
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from test_job import job
-torch.set_num_threads(1)
-job(Path(sys.argv[2]), Path(sys.argv[3]))
-"""
-
-
-def test_kill_9_at_any_moment_and_the_same_result_in_the_end(tmp_path: Path) -> None:
-    make(tmp_path / "in" / "a", 15, 1)
-    make(tmp_path / "in" / "b", 9, 2)
-    job(tmp_path / "in", tmp_path / "whole")
-    wanted = outputs(tmp_path / "whole")
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "in"), str(tmp_path / "out")]
-    chance = random.Random(0)
-    for _ in range(6):
-        process = subprocess.Popen(command)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "out" / JOURNAL / "lock").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for path in (tmp_path / "out").rglob("*.png"):
-            with Image.open(path) as picture:
-                picture.load()
-    subprocess.run(command, check=True)
-    assert outputs(tmp_path / "out") == wanted

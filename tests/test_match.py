@@ -187,16 +187,3 @@ def test_a_file_that_is_no_damage_is_refused(prior, tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="again"):
         Damage.load(path, prior)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_an_exported_restorer_is_the_restorer(prior, tmp_path) -> None:
-    damage = Damage(ComposedDamage((1, 28, 28)), prior.restorer)
-    damage.export(tmp_path / "camera.pt2", (1, 28, 28))
-    program = torch.export.load(tmp_path / "camera.pt2").module()
-    x = torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    wanted = (damage.restore(x * 2 - 1) + 1) / 2
-    torch.testing.assert_close(program(x), wanted, atol=1e-5, rtol=1e-5)
-    assert program(x[:1]).shape == (1, 1, 28, 28)
-    with pytest.raises(UserError, match=r"\.pt2"):
-        damage.export(tmp_path / "camera.onnx", (1, 28, 28))

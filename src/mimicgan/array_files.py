@@ -1,8 +1,6 @@
 """Sets of images in one .npy, .npz or IDX file, which come back in the form they had."""
 
 import gzip
-import zipfile
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mimicgan.data.idx import MAX_BYTES, idx_bytes, is_idx, read_idx
+from mimicgan.data.idx import MAX_BYTES, Check, idx_bytes, is_idx, read_idx
 from mimicgan.errors import UserError
 from mimicgan.images import check_images
 
 KEY = "images"
+HEADERS = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+}
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,25 @@ def read_array_file(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Ar
     a .npz it is called "images" or the only one. Arrays are never resized. Raises UserError with
     the remedy.
     """
+
+    def check(got: tuple[int, ...]) -> str:
+        return _layout(path, got, shape)
+
     if path.suffix.lower() in (".npy", ".npz"):
-        array: NDArray[Any] = _read_numpy(path)
+        array: NDArray[Any] = _read_numpy(path, check)
         kind = path.suffix.lower()[1:]
     else:
-        array = read_idx(path)
+        array = read_idx(path, check)
         kind = "idx.gz" if path.suffix.lower() == ".gz" else "idx"
-    layout = _layout(path, array.shape, shape)
+    layout = check(array.shape)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise UserError(
             f"{path} holds {array.dtype} values; save it as uint8, or as float32 in [0, 1]"
         )
-    images = torch.from_numpy(array.astype(np.float32))
+    try:
+        images = torch.from_numpy(array.astype(np.float32))
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory; split it") from error
     if array.dtype == np.uint8:
         images /= 255
     if layout == "nhw":
@@ -91,31 +101,34 @@ def write_array_file(folder: Path, form: ArrayForm, images: Tensor) -> None:
     (folder / form.name).write_bytes(content.getbuffer())
 
 
-def _read_numpy(path: Path) -> NDArray[Any]:
+def _read_numpy(path: Path, check: Check) -> NDArray[Any]:
     try:
         # Opened here: numpy leaves a damaged .npz open.
         with path.open("rb") as file:
             if file.read(2) == b"PK":
                 file.seek(0)
                 with np.load(file, allow_pickle=False) as archive:
-                    return _only_array(path, archive)
+                    return _only_array(path, archive, check)
         # Mapped, so that a wrong shape is noticed before the content is read.
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory; split it") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"cannot read {path}: {error.strerror}; check the file") from error
         if "llow_pickle" in str(error):
             raise UserError(
                 f"{path} holds Python objects or is no numpy file; "
                 "save a plain uint8 or float array"
             ) from error
+        # Fed with damaged bytes numpy's readers may raise nearly anything.
         raise UserError(f"{path} is damaged ({error}); save it again") from error
-    except MemoryError as error:
-        raise UserError(f"{path} does not fit into memory; split it") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; check the file") from error
 
 
-def _only_array(path: Path, archive: Any) -> NDArray[Any]:
+def _only_array(path: Path, archive: Any, check: Check) -> NDArray[Any]:
     keys = list(archive.files)
     if KEY not in keys and len(keys) != 1:
         raise UserError(
@@ -127,6 +140,11 @@ def _only_array(path: Path, archive: Any) -> NDArray[Any]:
         raise UserError(f"{path} holds {key}, which is no numpy array; save it with numpy.savez")
     if archive.zip.getinfo(f"{key}.npy").file_size > MAX_BYTES:
         raise UserError(f"{path} unpacks to more than {MAX_BYTES // 2**30} GiB; split it")
+    with archive.zip.open(f"{key}.npy") as file:
+        # A little file may unpack to gigabytes: what does not fit is not unpacked.
+        version = npy_format.read_magic(file)
+        if version in HEADERS:
+            check(HEADERS[version](file)[0])
     array: NDArray[Any] = archive[key]
     return array
 

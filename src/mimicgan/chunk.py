@@ -6,7 +6,6 @@ be done anywhere, twice, or in vain.
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,19 +136,13 @@ class Work:
             raise AssertionError("the method learns")
         if not isinstance(damage.surrogate, ComposedDamage):
             return damage, None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "damage.safetensors"
-            damage.save(path)
-            return damage, Known(f"{chunk.label}.safetensors", path.read_bytes())
+        return damage, Known(f"{chunk.label}.safetensors", damage.content())
 
     def _open(self, known: Known) -> "_Judged":
         if known.name not in self._judged:
             if len(self._judged) == JUDGED:
                 self._judged.clear()
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / known.name
-                path.write_bytes(known.content)
-                damage = Damage.load(path, self.prior)
+            damage = Damage.parsed(known.content, Path(known.name), self.prior)
             self._judged[known.name] = _judged(damage, self._bank, self.settings)
         return self._judged[known.name]
 

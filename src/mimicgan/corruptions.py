@@ -15,6 +15,15 @@ from mimicgan.errors import UserError, needed
 
 Function = Callable[[Tensor, torch.Generator], Tensor]
 
+SMALL_KERNELS = {
+    1: (256,),
+    3: (64, 128, 64),
+    5: (16, 64, 96, 64, 16),
+    7: (8, 28, 56, 72, 56, 28, 8),
+    9: (4, 13, 30, 51, 60, 51, 30, 13, 4),
+}
+"""What OpenCV blurs with where no sigma is given, in 256ths: not its own formula."""
+
 
 @dataclass(frozen=True)
 class Corruption:
@@ -63,9 +72,12 @@ def dropped(
 
 def gaussian_blur(images: Tensor, size: int) -> Tensor:
     """OpenCV's GaussianBlur((size, size), 0): sigma from the size, borders as in "reflect"."""
-    sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
-    offsets = torch.arange(size, dtype=images.dtype) - (size - 1) / 2
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    if size in SMALL_KERNELS:
+        kernel = torch.tensor(SMALL_KERNELS[size], dtype=images.dtype)
+    else:
+        sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
+        offsets = torch.arange(size, dtype=images.dtype) - (size - 1) / 2
+        kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).view(1, 1, 1, size)
     channels, pad = images.shape[1], size // 2
     padded = functional.pad(images, (pad, pad, pad, pad), mode="reflect")

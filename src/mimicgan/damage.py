@@ -173,6 +173,16 @@ class ComposedDamage(nn.Module):
     def _normal(self, shape: tuple[int, ...] | torch.Size) -> Tensor:
         return torch.randn(shape, generator=self.generator)
 
+    @torch.no_grad()
+    def still(self) -> "ComposedDamage":
+        """A frozen copy without what is random: row jitter, noise and replaced pixels."""
+        copied = ComposedDamage(self.shape, self.size).requires_grad_(False)
+        copied.load_state_dict(self.state_dict())
+        copied.jitter.zero_()
+        copied.noise.zero_()
+        copied.chance.fill_(-100.0)
+        return copied
+
     def live(self) -> list[str]:
         """The parameters that a fit should move: of the parts that are on, or need no turning on.
 

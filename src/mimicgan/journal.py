@@ -6,6 +6,7 @@ moment knows where it was.
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,10 +17,12 @@ from mimicgan.chunk import Chunk, Known, Restored
 from mimicgan.engine import Group
 from mimicgan.errors import UserError
 from mimicgan.files import UNWRITABLE
+from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 
 JOURNAL = ".mimicgan"
+LEARNT = re.compile(r"[A-Za-z0-9-]+\.safetensors")
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Journal:
 
     path: Path
     out: Path
+    prior: Prior
 
     def put(self, path: Path, content: bytes) -> None:
         """Write a file that appears whole; a leftover of a killed run is overwritten."""
@@ -52,16 +56,44 @@ class Journal:
             settled, name = settled + 1, facts["damage"]
         if settled == len(chunks) or not name:
             return Group(chunks, settled)
-        return Group(chunks, settled, Known(name, (self.path / name).read_bytes()))
+        return Group(chunks, settled, self._known(name))
+
+    def _known(self, name: str) -> Known:
+        path = self.path / name
+        try:
+            content = path.read_bytes()
+            Damage.parsed(content, path, self.prior)
+        except (OSError, UserError) as error:
+            raise UserError(
+                f"{path}, which this job needs, is missing or damaged; choose a new folder for it"
+            ) from error
+        return Known(name, content)
 
     def facts(self, chunk: Chunk) -> dict[str, Any] | None:
-        """What the marker of a chunk says; None where it is not done."""
-        try:
-            text = (self.path / f"{chunk.label}.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        facts: dict[str, Any] = json.loads(text)
-        return facts
+        """What the marker of a chunk says; None where it is not done. Raises UserError."""
+        path = self.path / f"{chunk.label}.json"
+        return read_marker(path) if path.exists() else None
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    """The damage (the name of a file beside the marker, or ""), misfit and bad files of a chunk.
+
+    UserError when the marker is damaged.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+        damage, misfit, bad = facts["damage"], facts["misfit"], facts["bad"]
+        if not (
+            (damage == "" or LEARNT.fullmatch(damage))
+            and isinstance(misfit, float | int | None)
+            and all(isinstance(text, str) for item in bad.items() for text in item)
+        ):
+            raise ValueError("no facts of a chunk")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged; delete it and run the same again: its part is then done anew"
+        ) from error
+    return {"damage": damage, "misfit": misfit, "bad": bad}
 
 
 @contextmanager
@@ -93,11 +125,11 @@ def opened(
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(f"another process works on {out}; wait until it is done") from error
-            journal = Journal(path, out)
+            journal = Journal(path, out, prior)
             known = path / "job.json"
             if not known.exists():
                 journal.put(known, key.encode())
-            elif known.read_text(encoding="utf-8") != key:
+            elif known.read_bytes() != key.encode():
                 raise UserError(
                     f"{out} holds a job with other settings or another input; go on with those, "
                     "or choose a new folder"

@@ -4,20 +4,21 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
-from mimicgan.images import to_internal, to_user
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
+from mimicgan.tensor_files import built, fingerprint, tensors_of
 
 FORMAT = "mimicgan-damage-1"
+REMEDY = "make it again with `restore --save-damage`"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Damage:
 
     def save(self, path: Path | str) -> None:
         """Write to a safetensors file that ``load`` reads."""
+        content = self.content()
+        with written_whole(Path(path)) as partial:
+            partial.write_bytes(content)
+
+    def content(self) -> bytes:
+        """The content of the file that ``save`` writes. UserError for networks of one's own."""
         shapes = {
             part.image_shape if isinstance(part, Restorer) else part.shape
             for part in (self.restorer, self.surrogate)
@@ -67,7 +74,9 @@ class Damage:
         }
         own = (Restorer, ComposedDamage, nn.Identity)
         if not shapes or not all(isinstance(p, own) for p in (self.restorer, self.surrogate)):
-            raise UserError("only networks of this package can be saved; pickle yours yourself")
+            raise UserError(
+                "only networks of this package can be saved; write the restorer with export instead"
+            )
         parts = {"restorer": self.restorer, "surrogate": self.surrogate}
         tensors = {
             f"{name}.{key}": value.contiguous()
@@ -78,66 +87,71 @@ class Damage:
             "format": FORMAT,
             "image_shape": list(shapes.pop()),
             "misfit": self.misfit,
+            "sha256": fingerprint(tensors),
         }
-        with written_whole(Path(path)) as partial:
-            save_file(tensors, partial, metadata={"mimicgan": json.dumps(card)})
+        return tensor_bytes(tensors, metadata={"mimicgan": json.dumps(card)})
 
     def export(self, path: Path | str, shape: tuple[int, int, int]) -> None:
-        """Write the restorer as a torch.export program (.pt2) that runs without this package.
-
-        It takes images (n, c, h, w) of ``shape`` (c, h, w) in [0, 1], any n, and gives such.
+        """Write the restorer for images of ``shape`` (c, h, w) as a program that runs without this
+        package: .pt2 (torch.export) or .onnx. It takes and gives images (n, c, h, w) in [0, 1], any
+        n. Raises UserError.
         """
-        if Path(path).suffix != ".pt2":
-            raise UserError(f"{path} must end in .pt2, the suffix of torch.export's programs")
-        count = torch.export.Dim("n", min=1, max=65536)
-        program = torch.export.export(
-            _Exported(self.restorer), (torch.zeros(3, *shape),), dynamic_shapes=({0: count},)
-        )
-        with written_whole(Path(path)) as partial:
-            torch.export.save(program, partial)
+        # Imported here: few need it.
+        from mimicgan.export import export_restorer
+
+        export_restorer(self.restorer, Path(path), shape)
 
     @classmethod
     def load(cls, path: Path | str, prior: Prior) -> "Damage":
-        """Read what ``save`` wrote; UserError when it is not that, or of another shape."""
+        """Read what ``save`` wrote; UserError when it is not that, damaged, or of another shape."""
+        path = Path(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                card = json.loads((file.metadata() or {}).get("mimicgan", "{}"))
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); save the damage again") from error
-        if not isinstance(card, dict) or card.get("format") != FORMAT:
-            raise UserError(f"{path} is no learnt damage; make one with `restore --save-damage`")
-        shape = tuple(card["image_shape"])
-        if shape != prior.image_shape:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}; {REMEDY}") from error
+        return cls.parsed(content, path, prior)
+
+    @classmethod
+    @torch.inference_mode(False)
+    def parsed(cls, content: bytes, path: Path, prior: Prior) -> "Damage":
+        """The damage in the content of the file ``path``, as ``load``."""
+        tensors = tensors_of(content, path, REMEDY)
+        card = _card(content)
+        if card.get("format") != FORMAT:
+            raise UserError(f"{path} is no learnt damage of this version; {REMEDY}")
+        shape, misfit = card.get("image_shape"), card.get("misfit")
+        if shape != list(prior.image_shape):
             raise UserError(
                 f"{path} was learnt on images {shape}, the prior makes {prior.image_shape}; "
                 "use the prior it was learnt with"
             )
+        # Files of older versions have no fingerprint.
+        whole = card.get("sha256") in (None, fingerprint(tensors))
+        if not whole or not isinstance(misfit, float | int | None):
+            raise UserError(f"{path} is damaged (SHA-256 differs); copy it again, or {REMEDY}")
         there = {key.partition(".")[0] for key in tensors}
-        restorer = Restorer(shape) if "restorer" in there else nn.Identity()
-        surrogate = ComposedDamage(shape) if "surrogate" in there else nn.Identity()
         try:
-            for name, part in {"restorer": restorer, "surrogate": surrogate}.items():
-                prefix = f"{name}."
-                part.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
-        except RuntimeError as error:
-            raise UserError(f"{path} is damaged or of another version; save it again") from error
-        for part in (restorer, surrogate):
-            part.eval().requires_grad_(False)
-        return cls(surrogate, restorer, card.get("misfit"))
+            parts = [
+                built(lambda make=make: make(prior.image_shape), tensors, name).eval()  # type: ignore[misc]
+                if name in there
+                else nn.Identity()
+                for name, make in (("surrogate", ComposedDamage), ("restorer", Restorer))
+            ]
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"{path} is damaged or of another version; {REMEDY}") from error
+        surrogate, restorer = (part.requires_grad_(False) for part in parts)
+        return cls(surrogate, restorer, misfit)
 
 
-class _Exported(nn.Module):
-    """A restorer for images in [0, 1]."""
-
-    def __init__(self, restorer: nn.Module) -> None:
-        super().__init__()
-        self.restorer = copy.deepcopy(restorer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return to_user(self.restorer(to_internal(x)))
+def _card(content: bytes) -> dict[str, Any]:
+    """What ``save`` wrote beside the tensors of a safetensors file that can be read; maybe {}."""
+    size = int.from_bytes(content[:8], "little")
+    try:
+        text = json.loads(content[8 : 8 + size])["__metadata__"]["mimicgan"]
+        card = json.loads(text)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def warm_restorer(prior: Prior, seed: int) -> nn.Module:

@@ -15,7 +15,7 @@ from mimicgan.images import to_internal
 from mimicgan.pretrained import load_classifier
 from mimicgan.prior import Prior
 from mimicgan.purify import check_classifier
-from mimicgan.user_program import EXPORTED, SCRIPTED, load_program
+from mimicgan.user_program import EXPORTED, PICKLES, SCRIPTED, load_program
 
 ONNX = ".onnx"
 
@@ -70,7 +70,7 @@ def any_classifier(
         if not path.is_file():
             raise UserError(f"{path} does not exist; name the classifier's file")
         model = _Onnx(path)
-    elif path.suffix.lower() in (EXPORTED, SCRIPTED):
+    elif path.suffix.lower() in (EXPORTED, SCRIPTED, *PICKLES) and not path.is_dir():
         model = load_program(path, "classifier")
     else:
         model, images_in = load_classifier(name_or_path), (-1, 1)

@@ -8,44 +8,28 @@ stand for the training images, and ``prior.json``: what it is, how it was made, 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_tensors
+import torch
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
+from mimicgan.card import Card as Card
+from mimicgan.card import misfit, read_card, unreadable
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 from mimicgan.models import ARCHITECTURES
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.prior import Prior
+from mimicgan.tensor_files import built, tensors_of
 from mimicgan.user_program import checked, is_user_generator, load_user_generator
 
 BANK = "bank.safetensors"
+HUB = "hf-hub:"
 CLASSIFIERS = {"fashion-classifier": FashionClassifier}
-
-
-@dataclass(frozen=True)
-class Card:
-    """What everybody should know about weights; travels beside them as JSON."""
-
-    name: str
-    architecture: str
-    data: str = ""
-    """What it was trained on."""
-    licence: str = ""
-    """Terms of the weights, those of the data included."""
-    command: str = ""
-    """The command that makes it again."""
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Every setting of the training."""
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """What was measured, and on which images."""
 
 
 def save_prior(
@@ -87,19 +71,17 @@ def load_prior(
 ) -> Prior:
     """A shipped prior by name, a folder that ``save_prior`` wrote, or a user's own generator.
 
-    The last is a ``.pt2`` (torch.export) or TorchScript ``.pt`` file that maps latents
-    (n, latent_size) in ``box`` to images (n, c, h, w) in [-1, 1] for any n; ``latent_size`` and
-    ``image_shape`` (c, h, w) are needed for it, and for it alone. Such a file is a program: open
-    none from people you do not trust. An nn.Module in memory needs no file: ``Prior(module, ...)``.
+    ``hf-hub:ORG/NAME`` or ``hf-hub:ORG/NAME@REVISION`` is such a folder on the Hugging Face hub
+    (``mimicgan.adapters.huggingface``). One's own generator is a ``.pt2`` (torch.export) or
+    TorchScript ``.pt`` file that maps latents (n, latent_size) in ``box`` to images (n, c, h, w) in
+    [-1, 1] for any n; ``latent_size`` and ``image_shape`` (c, h, w) are needed for it, and for it
+    alone. Such a file is a program: open none from people you do not trust. An nn.Module in memory
+    needs no file: ``Prior(module, ...)``.
 
     Raises UserError with the remedy when it is missing, damaged, or no generator of this kind.
     """
-    if str(name_or_path).startswith("hf-hub:"):
-        raise UserError(
-            f"{name_or_path} cannot be fetched yet; download it and give the folder instead"
-        )
     path = Path(name_or_path)
-    if is_user_generator(path):
+    if is_user_generator(path) and not str(name_or_path).startswith(HUB):
         generator = load_user_generator(path, latent_size, image_shape)
         if latent_size is None or image_shape is None:
             raise AssertionError("checked by load_user_generator")
@@ -109,7 +91,7 @@ def load_prior(
         raise UserError(
             f"{name_or_path} has its own latent size and image shape on its card; leave them out"
         )
-    folder = _folder(str(name_or_path), "prior")
+    folder = prior_folder(name_or_path)
     card, facts, tensors = _load(folder, "prior")
     if card.architecture not in ARCHITECTURES:
         raise UserError(
@@ -128,12 +110,15 @@ def load_prior(
             # Imported here: a prior without a restorer does without the network too.
             from mimicgan.models.restorer import Restorer
 
-            restorer = _filled(Restorer(shape), tensors, "restorer")
+            restorer = built(lambda: Restorer(shape), tensors, "restorer")
+        maker: Any = built(lambda: networks.generator(**sizes), tensors, "generator")
+        if (int(facts["latent_size"]), shape) != (maker.latent_size, maker.image_shape):
+            raise ValueError("the card contradicts the generator")
         prior = Prior(
-            _filled(networks.generator(**sizes), tensors, "generator"),
+            maker,
             int(facts["latent_size"]),
             shape,
-            _filled(networks.discriminator(**sizes), tensors, "discriminator")
+            built(lambda: networks.discriminator(**sizes), tensors, "discriminator")
             if "discriminator" in parts
             else None,
             (low, high),
@@ -142,8 +127,8 @@ def load_prior(
             float(card.metrics.get("mismatch", Prior.mismatch)),
             _bank(folder, facts),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _misfit(folder, "prior") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise misfit(folder, "prior") from error
     return checked(prior, str(folder))
 
 
@@ -155,6 +140,7 @@ def save_classifier(folder: Path | str, card: Card, model: nn.Module) -> None:
     _save(Path(folder), "classifier", card, {}, {"classifier": model})
 
 
+@torch.inference_mode(False)
 def load_classifier(name_or_path: Path | str = "fashion-mnist") -> nn.Module:
     """The classifier of a shipped prior, or of a folder that ``save_classifier`` wrote.
 
@@ -166,25 +152,30 @@ def load_classifier(name_or_path: Path | str = "fashion-mnist") -> nn.Module:
     if card.architecture not in CLASSIFIERS:
         raise UserError(f"{folder}: no architecture {card.architecture!r} here; update mimicgan")
     try:
-        model = _filled(CLASSIFIERS[card.architecture](), tensors, "classifier")
+        model = built(CLASSIFIERS[card.architecture], tensors, "classifier")
     except RuntimeError as error:
-        raise _misfit(folder, "classifier") from error
+        raise misfit(folder, "classifier") from error
     return model.eval().requires_grad_(False)
 
 
 def load_card(name_or_path: Path | str, kind: str = "prior") -> Card:
     """The card of a shipped or saved "prior" or "classifier". Raises UserError."""
-    return _read_card(_folder(str(name_or_path), kind), kind)[0]
+    return read_card(_folder(str(name_or_path), kind), kind)[0]
 
 
 def prior_shape(name_or_path: Path | str) -> tuple[int, int, int]:
     """The (c, h, w) on the card of a shipped or saved prior. Raises UserError."""
-    folder = _folder(str(name_or_path), "prior")
+    folder = prior_folder(name_or_path)
     try:
-        channels, height, width = (int(v) for v in _read_card(folder, "prior")[1]["image_shape"])
+        channels, height, width = (int(v) for v in read_card(folder, "prior")[1]["image_shape"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _misfit(folder, "prior") from error
+        raise misfit(folder, "prior") from error
     return channels, height, width
+
+
+def prior_folder(name_or_path: Path | str) -> Path:
+    """The folder of a shipped or saved prior, fetched if it is on the hub. Raises UserError."""
+    return _folder(str(name_or_path), "prior")
 
 
 def shipped() -> list[str]:
@@ -194,6 +185,11 @@ def shipped() -> list[str]:
 
 
 def _folder(name: str, kind: str) -> Path:
+    if name.startswith(HUB):
+        # Imported here: nobody else needs the hub.
+        from mimicgan.adapters.huggingface import fetched
+
+        return fetched(name.removeprefix(HUB))
     own = Path(str(resources.files("mimicgan"))) / "weights" / name
     if name == Path(name).name and (own / f"{kind}.json").is_file():
         return own
@@ -236,61 +232,28 @@ def _small(value: Tensor) -> Tensor:
     return half if bool(half.isfinite().all()) else value
 
 
-def _read_card(folder: Path, kind: str) -> tuple[Card, dict[str, Any]]:
-    path = folder / f"{kind}.json"
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        known = {f.name: held[f.name] for f in fields(Card)}
-        return Card(**known), {key: held[key] for key in held if key not in known}
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise _misfit(folder, kind) from error
-
-
 def _load(folder: Path, kind: str) -> tuple[Card, dict[str, Any], dict[str, Tensor]]:
-    card, facts = _read_card(folder, kind)
+    card, facts = read_card(folder, kind)
     return card, facts, _tensors(folder / f"{kind}.safetensors", facts.get("sha256"))
 
 
 def _bank(folder: Path, facts: dict[str, Any]) -> Tensor | None:
     if "bank_sha256" not in facts:
         return None
-    return _tensors(folder / BANK, facts["bank_sha256"])["bank"].float()
+    bank = _tensors(folder / BANK, facts["bank_sha256"])["bank"].float()
+    if bank.ndim != 2 or bank.shape[1] != int(facts["latent_size"]) or not len(bank):
+        raise ValueError(f"a bank of {tuple(bank.shape)}")
+    return bank
 
 
 def _tensors(path: Path, sha256: object) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(
             f"{path} is not what its card describes (SHA-256 differs); copy all files again, "
             "or reinstall mimicgan if they came with it"
         )
-    try:
-        return parse_tensors(content)
-    except SafetensorError as error:
-        raise UserError(f"{path} is no safetensors file; copy or make it again") from error
-
-
-def _filled(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> nn.Module:
-    own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-    # load_state_dict copies into the module's own float32 tensors.
-    module.load_state_dict(own)
-    return module
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot read {path}: {error.strerror or error}; copy or make it again, or reinstall "
-        "mimicgan if it came with it"
-    )
-
-
-def _misfit(folder: Path, kind: str) -> UserError:
-    return UserError(
-        f"{folder} holds no {kind} that this version can read; use the version of mimicgan that "
-        "wrote it, or make it again"
-    )
+    return tensors_of(content, path, "copy or make it again")

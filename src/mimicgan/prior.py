@@ -31,6 +31,7 @@ class Prior:
     def __post_init__(self) -> None:
         for module in (self.generator, self.discriminator, self.restorer):
             if module is not None:
+                _make_ordinary(module)
                 module.eval().requires_grad_(False)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -74,6 +75,18 @@ class Prior:
             yield passes
         finally:
             handle.remove()
+
+
+@torch.inference_mode(False)
+def _make_ordinary(module: nn.Module) -> None:
+    """Replace tensors made under inference_mode, which can take no part in a fit, by copies."""
+    for part in module.modules():
+        for name, value in part.named_parameters(recurse=False):
+            if value.is_inference():
+                setattr(part, name, nn.Parameter(value.clone(), requires_grad=False))
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_inference():
+                setattr(part, name, buffer.clone())
 
 
 @dataclass

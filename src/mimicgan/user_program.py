@@ -57,6 +57,7 @@ def load_user_generator(
     return program
 
 
+@torch.inference_mode(False)
 def load_program(path: Path, what: str) -> nn.Module:
     """The network ("generator", "classifier") in a .pt2 or TorchScript .pt file, frozen.
 

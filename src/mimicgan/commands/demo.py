@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from mimicgan.commands.flags import INTEGER, ComputeFlags
-from mimicgan.commands.restore import expected_steps, shown
+from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
 from mimicgan.data import fashion_mnist

@@ -11,8 +11,8 @@ from torch import Tensor
 from mimicgan.commands.corrupt import damaged
 from mimicgan.commands.demo import LABELS
 from mimicgan.commands.flags import PriorFlags
+from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.report import surroundings
-from mimicgan.commands.restore import expected_steps, shown
 from mimicgan.commands.sources import images_of
 from mimicgan.curves import Curve, drawn, traced
 from mimicgan.errors import UserError, needed

@@ -84,8 +84,8 @@ class PriorFlags(ComputeFlags):
     """Which prior a command takes."""
 
     prior: str = "fashion-mnist"
-    """A shipped name, a folder made by `mimicgan train gan`, or your own generator: a .pt2
-    (torch.export) or TorchScript .pt file."""
+    """A shipped name, a folder made by `mimicgan train gan`, hf-hub:ORG/NAME, or your own
+    generator: a .pt2 (torch.export) or TorchScript .pt file."""
     latent_size: Annotated[int | None, INTEGER] = None
     """Length of a latent, for your own generator alone."""
     image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None

@@ -1,30 +1,28 @@
 """``mimicgan restore``: clean images from images that share one unknown damage."""
 
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
-from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
+from mimicgan.commands.progress import expected_steps, shown, watched
 from mimicgan.commands.report import report, write_report
-from mimicgan.commands.screen import Advance, Screen
+from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
-from mimicgan.files import output_folder, written_whole
+from mimicgan.export import check_export
+from mimicgan.files import output_folder
 from mimicgan.image_files import write_like
-from mimicgan.images import to_user
 from mimicgan.job import run_job
+from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
-from mimicgan.mimic import Step
 from mimicgan.overview import grid
 from mimicgan.predict import any_classifier, predictions
 from mimicgan.prior import Prior
@@ -47,7 +45,7 @@ class Restore(PriorFlags):
       mimicgan restore 'scans/*.png' restored --prior my-prior --seed 3
       mimicgan restore damaged.npy restored --method mimicgan --mimic.iterations 30
       mimicgan restore day1 restored1 --save-damage camera.safetensors
-      mimicgan restore day2 restored2 --damage camera.safetensors
+      mimicgan restore day2 restored2 --damage camera.safetensors --export camera.onnx
       mimicgan restore archive restored --group-by folder
       mimicgan restore damaged restored --watch preview.png
       mimicgan restore archive restored --group-by folder --engine ray --address auto
@@ -61,9 +59,12 @@ class Restore(PriorFlags):
     count: Annotated[int | None, INTEGER] = None
     """Only the first so many images."""
     overwrite: bool = False
-    """Replace OUT (and the file of --save-damage) if it exists."""
+    """Replace OUT (and the files of --save-damage and --export) if it exists."""
     save_damage: Annotated[Path | None, PATH] = None
     """Write the learnt damage and its restorer to this file (method auto)."""
+    export: Annotated[Path | None, PATH] = None
+    """Write the restorer of this damage as a program that needs nothing of this package: a .pt2
+    (torch.export) or .onnx file (methods auto and universal)."""
     watch: Annotated[Path | None, PATH] = None
     """Rewrite this picture (.png) every few seconds while the restoration builds up."""
     damage: Annotated[Path | None, PATH] = None
@@ -137,7 +138,7 @@ class Restore(PriorFlags):
                 damage_picture(result.surrogate, typical, generator).save(to / DAMAGE)
             facts = report(result, prior.name, self.source, found)
             write_report(to / REPORT, facts)
-            self._save(result, to)
+            self._save(result, to, prior)
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
         screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
@@ -165,8 +166,10 @@ class Restore(PriorFlags):
         for name, reason in list(done.bad.items())[:20]:
             screen.warn(f"left out: {reason or name}")
         facts = {"command": "restore", "out": self.out, **asdict(done)}
-        with written_whole(Path(self.out) / REPORT) as partial:
-            write_report(partial, facts)
+        # A leftover of a killed run must not lie among the images.
+        partial = Path(self.out) / JOURNAL / REPORT
+        write_report(partial, facts)
+        partial.replace(Path(self.out) / REPORT)
         screen.say(f"{done.images} images restored in {self.out}, {len(done.bad)} left out")
         screen.result(facts)
 
@@ -187,11 +190,11 @@ class Restore(PriorFlags):
 
     def _refuse_flags(self) -> None:
         """Refuse now what could not be written after a long run."""
-        others = (self.count, self.damage, self.save_damage, self.classify, self.watch)
+        others = (self.count, self.damage, self.classify, self.watch, *self._targets())
         if self.group_by is not None and (self.overwrite or any(v is not None for v in others)):
             raise UserError(
-                "--group-by goes without --count, --damage, --save-damage, --classify, --watch "
-                "and --overwrite; leave them out"
+                "--group-by goes without --count, --damage, --save-damage, --export, --classify, "
+                "--watch and --overwrite; leave them out"
             )
         if self.strict and self.group_by is None:
             raise UserError("--strict is for --group-by; without it every bad file is an error")
@@ -201,11 +204,21 @@ class Restore(PriorFlags):
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None and (self.watch.suffix.lower() != ".png" or self.watch.is_dir()):
             raise UserError(f"--watch {self.watch} must be a file called something.png")
-        target = self.save_damage
-        if target is None:
-            return
-        if self.settings.method != "auto" or self.damage is not None:
+        fitted = self.settings.method == "auto" and self.damage is None
+        if self.save_damage is not None and not fitted:
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
+        if self.export is not None:
+            if self.settings.method not in ("auto", "universal"):
+                raise UserError(f"--method {self.settings.method} makes no restorer to --export")
+            check_export(self.export)
+        for target in self._targets():
+            self._refuse_target(target)
+
+    def _targets(self) -> list[Path]:
+        """Files to write beside the images."""
+        return [path for path in (self.save_damage, self.export) if path is not None]
+
+    def _refuse_target(self, target: Path) -> None:
         if target.is_dir() or (target.exists() and not self.overwrite):
             raise UserError(f"{target} exists; choose another file or replace it with --overwrite")
         if not self._inside_out(target):
@@ -213,12 +226,11 @@ class Restore(PriorFlags):
             with tempfile.TemporaryFile(dir=target.resolve().parent):
                 pass
         if target.resolve() in [path.resolve() for path in inputs_of(self.source)]:
-            raise UserError(f"{target} is an input; choose another file for the damage")
+            raise UserError(f"{target} is an input; choose another file")
 
     def _refuse_names(self, names: set[str]) -> None:
         taken = {REPORT, OVERVIEW, DAMAGE, PREDICTIONS}
-        if self.save_damage is not None and self._inside_out(self.save_damage):
-            taken.add(self.save_damage.name)
+        taken |= {path.name for path in self._targets() if self._inside_out(path)}
         clash = sorted(taken & names)
         if clash:
             raise UserError(f"an input is called {clash[0]}, as a file of the result; rename it")
@@ -233,60 +245,12 @@ class Restore(PriorFlags):
             raise UserError(f"{self.damage} does not exist; make it with --save-damage")
         return Damage.load(self.damage, prior)
 
-    def _save(self, result: Restoration, to: Path) -> None:
-        if self.save_damage is None or result.damage is None:
+    def _save(self, result: Restoration, to: Path, prior: Prior) -> None:
+        if result.damage is None:
             return
-        if self._inside_out(self.save_damage):
-            result.damage.save(to / self.save_damage.name)
-            return
-        with written_whole(self.save_damage) as partial:
-            result.damage.save(partial)
-
-
-def expected_steps(settings: Settings, count: int) -> int | None:
-    """About how many updates the method will report; None where it makes none."""
-    if settings.method == "auto" and count >= settings.match.fewest:
-        match = settings.match
-        fit = match.starts * match.short_steps + 2 * match.long_steps
-        # Some of the simpler damages that are tried get steps, most do not.
-        return fit + 4 * match.pruning_steps + match.restorer_steps
-    if settings.method in ("auto", "universal"):
-        return None
-    own = settings.mimic if settings.method == "mimicgan" else settings.pgd
-    fitted = own.surrogate_steps if own.surrogate != "identity" else 0
-    return -(-count // settings.batch) * own.iterations * (fitted + own.latent_steps)
-
-
-def watched(
-    path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
-) -> Callable[[Step], None]:
-    """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
-    images (n, c, h, w) in [0, 1] as observed, and restored so far."""
-    if path is None:
-        return callback
-    last = -every
-
-    def see(step: Step) -> None:
-        nonlocal last
-        callback(step)
-        if step.estimate is None or time.monotonic() - last < every:
-            return
-        images = to_user(step.estimate().cpu())
-        title = f"{step.kind} {step.iteration}, loss {step.loss:.4f}"
-        with written_whole(path) as partial:
-            grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
-        last = time.monotonic()
-
-    return see
-
-
-def shown(advance: Advance) -> Callable[[Step], None]:
-    """A callback of the solver that moves a progress bar."""
-    seen = 0
-
-    def see(step: Step) -> None:
-        nonlocal seen
-        seen += 1
-        advance(seen, f"{step.kind} {step.loss:.4f}")
-
-    return see
+        for target in self._targets():
+            path = to / target.name if self._inside_out(target) else target
+            if target == self.save_damage:
+                result.damage.save(path)
+            else:
+                result.damage.export(path, prior.image_shape)

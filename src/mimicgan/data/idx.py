@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
@@ -14,6 +15,7 @@ from mimicgan.errors import UserError
 MAX_BYTES = 2**32
 CHUNK = 2**20
 UNSIGNED_BYTE = 0x08
+Check = Callable[[tuple[int, ...]], object]
 
 
 def is_idx(path: Path) -> bool:
@@ -25,21 +27,22 @@ def is_idx(path: Path) -> bool:
         return False
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
+def read_idx(path: Path, check: Check | None = None) -> NDArray[np.uint8]:
     """The array in an IDX file, raw or gzipped.
 
-    Raises UserError naming the file when it is unreadable, truncated, or no IDX file of bytes.
+    ``check`` may refuse its shape before the content is read. Raises UserError naming the file when
+    it is unreadable, truncated, or no IDX file of bytes.
     """
     try:
         with _opened(path) as file:
-            return parse_idx(file)
+            return parse_idx(file, check)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the file") from error
     except (ValueError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}); get it again") from error
 
 
-def parse_idx(file: IO[bytes]) -> NDArray[np.uint8]:
+def parse_idx(file: IO[bytes], check: Check | None = None) -> NDArray[np.uint8]:
     """The array in a decompressed IDX stream; ValueError when it is damaged."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != bytes([0, 0, UNSIGNED_BYTE]) or not 1 <= magic[3] <= 4:
@@ -53,6 +56,8 @@ def parse_idx(file: IO[bytes]) -> NDArray[np.uint8]:
         size *= length
     if size > MAX_BYTES:
         raise ValueError(f"{size} bytes announced, at most {MAX_BYTES} can be read")
+    if check is not None:
+        check(shape)
     content = bytearray()
     # In pieces, since a damaged header may announce far more than there is; up to one byte too
     # many, to notice what should not be there.

@@ -65,8 +65,9 @@ def _train(
 ) -> nn.Module:
     from mimicgan.training.restorer import fit_restorer
 
-    torch.manual_seed(settings.seed)
-    network = Restorer(bench.prior.image_shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = Restorer(bench.prior.image_shape)
     if settings.warm and bench.prior.restorer is not None:
         network.load_state_dict(bench.prior.restorer.state_dict())
     return fit_restorer(

@@ -1,11 +1,13 @@
 """Checkpoints that survive kill -9: written beside, then renamed."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 
 
@@ -18,18 +20,43 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The state at ``path``, or None when there is none.
 
-    Raises ValueError when it was written with other settings: a run that changes its
-    settings half way could not be repeated.
+    Raises UserError when it is damaged or no checkpoint, and ValueError when it was written with
+    other settings: a run that changes its settings half way could not be repeated.
     """
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        # Plain tensors and values alone: any other pickle could run anything.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Fed with foreign bytes torch's reader may raise nearly anything.
+        raise damaged(path) from error
+    if not (isinstance(state, dict) and {"settings", "step"} <= state.keys()):
+        raise damaged(path)
     if state["settings"] != settings:
         raise ValueError(
             f"{path} belongs to a run with other settings {state['settings']}; "
             "give the same settings to go on, or another output folder to start anew"
         )
+    if not isinstance(state["step"], int):
+        raise damaged(path)
     return state
+
+
+def fill(path: Path, state: dict[str, Any], parts: Mapping[str, Any]) -> None:
+    """Give every part (network, optimizer, schedule) its state; UserError where it has none."""
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> UserError:
+    return UserError(
+        f"{path} is damaged or no checkpoint of this training; delete it to start anew, or give "
+        "another output folder"
+    )
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -39,7 +66,15 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> torch.Tensor:
-    """The indices (batch,) of training step ``step``; an epoch is one permutation of ``count``."""
+    """The indices (batch,) of training step ``step``; an epoch is one permutation of ``count``.
+
+    ValueError when there are fewer than a batch.
+    """
+    if not 1 <= batch <= count:
+        raise ValueError(
+            f"a batch of {batch} does not go with {count} images; give 1 or more, and at most as "
+            "many as there are images"
+        )
     per_epoch = count // batch
     epoch, within = divmod(step, per_epoch)
     order = torch.randperm(count, generator=step_generator(seed, -1 - epoch))

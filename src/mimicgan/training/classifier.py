@@ -37,6 +37,19 @@ def train_classifier(
     callback: Callable[[int, float], None] | None = None,
 ) -> FashionClassifier:
     """Train on images (n, 1, 28, 28) uint8 and labels (n,), resuming the checkpoint at ``path``."""
+    # The caller's own random numbers stay as they were.
+    with torch.random.fork_rng(devices=[]):
+        return _train(images, labels, settings, path, every, callback)
+
+
+def _train(
+    images: Tensor,
+    labels: Tensor,
+    settings: ClassifierSettings,
+    path: Path,
+    every: int,
+    callback: Callable[[int, float], None] | None,
+) -> FashionClassifier:
     torch.manual_seed(settings.seed)
     model = FashionClassifier()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
@@ -46,8 +59,7 @@ def train_classifier(
     state = checkpoint.load(path, asdict(settings))
     if state is not None:
         first = state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        checkpoint.fill(path, state, parts)
     for step in range(first, settings.steps):
         generator = checkpoint.step_generator(settings.seed, step)
         # Dropout draws from the global generator: tied to the step, a resumed run repeats it.

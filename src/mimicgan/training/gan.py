@@ -8,6 +8,7 @@ how well a clean image can be inverted and that no kind of image is missing; the
 sees to both. The encoder is thrown away at the end.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
@@ -77,12 +78,14 @@ class GanTraining:
         self.settings = settings
         self.ranks = ranks or Ranks()
         self.step = 0
-        torch.manual_seed(settings.seed)
         parts = settings.networks()
-        self.generator = parts.generator()
-        self.discriminator = parts.discriminator()
-        self.encoder = parts.encoder()
-        self.average = parts.generator()
+        # The caller's own random numbers stay as they were.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = parts.generator()
+            self.discriminator = parts.discriminator()
+            self.encoder = parts.encoder()
+            self.average = parts.generator()
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
         for network in (self.generator, self.discriminator, self.encoder):
@@ -109,8 +112,7 @@ class GanTraining:
         state = checkpoint.load(path, asdict(self.settings))
         if state is None:
             return False
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        checkpoint.fill(path, state, self._parts())
         self.step = state["step"]
         return True
 
@@ -208,8 +210,7 @@ class GanTraining:
 
     def finished_generator(self) -> nn.Module:
         """The averaged generator in eval mode with freshly measured batch-norm statistics."""
-        generator: nn.Module = self.settings.networks().generator()
-        generator.load_state_dict(self.average.state_dict())
+        generator: nn.Module = copy.deepcopy(self.average).train()
         norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
             norm.reset_running_stats()

@@ -58,8 +58,7 @@ def fit_restorer(
     first = 0
     if path is not None and (state := checkpoint.load(path, settings or {})) is not None:
         first = state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        checkpoint.fill(path, state, parts)
     for step in range(first, steps):
         optimizer.param_groups[0]["lr"] = _cosine(step, steps) * learning_rate
         damaged, clean = pairs(step, checkpoint.step_generator(seed, step))
@@ -111,8 +110,9 @@ def train_universal(
     callback: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
     """The restorer that ships with a prior: random damages on images (n, c, h, w) in [-1, 1]."""
-    torch.manual_seed(settings.seed)
-    model = Restorer((images.shape[1], images.shape[2], images.shape[3]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = Restorer((images.shape[1], images.shape[2], images.shape[3]))
     return fit_restorer(
         model,
         random_pairs(images, settings.batch),

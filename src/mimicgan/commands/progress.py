@@ -1,0 +1,63 @@
+"""What a restoration shows while it runs."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from mimicgan.commands.screen import Advance
+from mimicgan.files import written_whole
+from mimicgan.images import to_user
+from mimicgan.mimic import Step
+from mimicgan.overview import grid
+from mimicgan.restore import Settings
+
+
+def expected_steps(settings: Settings, count: int) -> int | None:
+    """About how many updates the method will report; None where it makes none."""
+    if settings.method == "auto" and count >= settings.match.fewest:
+        match = settings.match
+        fit = match.starts * match.short_steps + 2 * match.long_steps
+        # Some of the simpler damages that are tried get steps, most do not.
+        return fit + 4 * match.pruning_steps + match.restorer_steps
+    if settings.method in ("auto", "universal"):
+        return None
+    own = settings.mimic if settings.method == "mimicgan" else settings.pgd
+    fitted = own.surrogate_steps if own.surrogate != "identity" else 0
+    return -(-count // settings.batch) * own.iterations * (fitted + own.latent_steps)
+
+
+def watched(
+    path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
+) -> Callable[[Step], None]:
+    """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
+    images (n, c, h, w) in [0, 1] as observed, and restored so far."""
+    if path is None:
+        return callback
+    last = -every
+
+    def see(step: Step) -> None:
+        nonlocal last
+        callback(step)
+        if step.estimate is None or time.monotonic() - last < every:
+            return
+        images = to_user(step.estimate().cpu())
+        title = f"{step.kind} {step.iteration}, loss {step.loss:.4f}"
+        with written_whole(path) as partial:
+            grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
+        last = time.monotonic()
+
+    return see
+
+
+def shown(advance: Advance) -> Callable[[Step], None]:
+    """A callback of the solver that moves a progress bar."""
+    seen = 0
+
+    def see(step: Step) -> None:
+        nonlocal seen
+        seen += 1
+        advance(seen, f"{step.kind} {step.loss:.4f}")
+
+    return see
