@@ -151,3 +151,30 @@ def test_a_damage_that_changes_half_way_is_learnt_anew(
     report = job(tmp_path / "in", tmp_path / "out")
     assert len(report.damages["."]) == 2
     assert report.damages["."][1].endswith("-000002.safetensors")
+
+
+def test_a_damaged_journal_is_told_and_never_taken_for_another(tmp_path: Path) -> None:
+    make(tmp_path / "in", 18, 1)
+    job(tmp_path / "in", tmp_path / "out")
+    wanted, journal = outputs(tmp_path / "out"), tmp_path / "out" / JOURNAL
+    first, second, last = sorted(journal.glob("*-*.json"))
+    (learnt,) = journal.glob("*-*.safetensors")
+    for path in (first, second, learnt, journal / "job.json"):
+        whole = path.read_bytes()
+        for content in (whole[: len(whole) // 2], b"", b"\xff\xfe", whole[:-9] + b"7" + whole[-8:]):
+            last.unlink(missing_ok=True)
+            path.write_bytes(content)
+            with pytest.raises(UserError) as caught:
+                job(tmp_path / "in", tmp_path / "out")
+            named = str(tmp_path / "out") if path.name == "job.json" else str(path)
+            assert named in str(caught.value)
+            path.write_bytes(whole)
+    learnt.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="missing or damaged; choose a new folder"):
+        job(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "elsewhere").rename(learnt)
+    # The remedy works: without its marker a part is done anew.
+    second.unlink()
+    again = job(tmp_path / "in", tmp_path / "out")
+    assert again.chunks_done_before == 1
+    assert outputs(tmp_path / "out") == wanted

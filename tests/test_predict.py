@@ -53,9 +53,10 @@ def test_what_is_no_classifier_is_refused(prior, model, tmp_path) -> None:
         any_classifier(str(tmp_path / "none.pt2"), prior)
     with pytest.raises(UserError, match="does not exist"):
         any_classifier(str(tmp_path / "none.onnx"), prior)
-    torch.save(model.state_dict(), tmp_path / "m.pt")
-    with pytest.raises(UserError, match="pickle"):
-        any_classifier(str(tmp_path / "m.pt"), prior)
+    for name in ("m.pt", "m.pth", "m.ckpt", "m.pkl"):
+        torch.save(model.state_dict(), tmp_path / name)
+        with pytest.raises(UserError, match=r"pickle.*torch\.export\.save"):
+            any_classifier(str(tmp_path / name), prior)
     probable = exported(nn.Sequential(model, nn.Softmax(dim=1)), tmp_path / "p.pt2")
     with pytest.raises(UserError, match="probabilities"):
         any_classifier(str(probable), prior)
