@@ -181,7 +181,7 @@ def test_a_file_that_is_no_damage_is_refused(prior, tmp_path) -> None:
     with pytest.raises(UserError, match="missing"):
         Damage.load(tmp_path / "missing", prior)
     torch.save(prior.restorer.state_dict(), path)
-    with pytest.raises(UserError, match="is a pickle .* --save-damage"):
+    with pytest.raises(UserError, match=r"is a pickle .* --save-damage"):
         Damage.load(path, prior)
     Damage.universal(prior).save(path)
     colour = Prior(torch.nn.Identity(), 4, (3, 28, 28))
