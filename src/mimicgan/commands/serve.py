@@ -8,8 +8,10 @@ from typing import Annotated
 
 import tyro
 
+from mimicgan.commands.demo import QUICK
 from mimicgan.commands.flags import PATH, ComputeFlags
 from mimicgan.errors import UserError
+from mimicgan.match import MatchSettings
 from mimicgan.web.limits import Limits
 
 VARIABLE = "MIMICGAN_AUTH"
@@ -39,6 +41,8 @@ class Serve(ComputeFlags):
     priors: Annotated[tuple[str, ...], tyro.conf.arg(name="prior")] = ("fashion-mnist", "faces")
     """Priors that visitors may choose, one or more: shipped names, or folders."""
     limits: Limits = field(default_factory=Limits)
+    quick: MatchSettings = QUICK
+    """Numbers of the quick effort, those of the demo."""
 
     @property
     def after_interrupt(self) -> str:
@@ -63,7 +67,7 @@ class Serve(ComputeFlags):
             screen.say(f"open {address} in a browser; Ctrl-C ends it")
             screen.result({"command": "serve", "address": address})
 
-        serve(Door(self.host, self.port, users), self.priors, self.limits, ready)
+        serve(Door(self.host, self.port, users), self.priors, self.quick, self.limits, ready)
 
     def _users(self) -> dict[str, str] | None:
         given = os.environ.get(VARIABLE, "")

@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mimicgan.commands.demo import QUICK
 from mimicgan.commands.restore import expected_steps
 from mimicgan.commands.summary import learnt_picture, write_summary
 from mimicgan.errors import UserError
@@ -31,13 +30,9 @@ from mimicgan.restore import Restoration, Settings, restore
 from mimicgan.web.batch import Batch
 from mimicgan.web.limits import Limits
 
-Effort = Literal["instant", "quick", "default"]
-EFFORTS: dict[Effort, Settings] = {
-    "instant": Settings(method="universal"),
-    "quick": Settings(match=QUICK),
-    "default": Settings(),
-}
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+STAGES = {"search": "search", "restorer": "restorer"}
+"""Kind of update -> what is going on; the fit of the damage for all others."""
 SHOWN = 12
 DAMAGE_FILE = "damage.safetensors"
 FAULT = "something went wrong in this program; its log tells more. Please try again"
@@ -159,7 +154,7 @@ class Job:
         self._refuse_to_go_on()
         now = time.monotonic()
         self._first = self._first or now
-        self.losses.append(("restorer" if step.kind == "restorer" else "damage", step.loss))
+        self.losses.append((STAGES.get(step.kind, "fit"), step.loss))
         if step.estimate is not None and now - self._looked >= self._every:
             self.so_far = to_user(step.estimate()[:SHOWN].cpu())
             self._looked = time.monotonic()

@@ -1,5 +1,6 @@
 """The page itself: gradio's components, and what happens when somebody uses them."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,17 +13,18 @@ from mimicgan.errors import UserError
 from mimicgan.experiments.unseen_corruptions import STRENGTHS
 from mimicgan.pictures import FORMATS
 from mimicgan.prior import Prior
+from mimicgan.restore import Settings
 from mimicgan.web import render
 from mimicgan.web.batch import Batch, Shape, damage_kinds, sampled, uploaded
-from mimicgan.web.jobs import EFFORTS, Job, Runner, job_folder
+from mimicgan.web.jobs import FAULT, Job, Runner, job_folder
 from mimicgan.web.limits import Limits
 from mimicgan.web.visitors import Visitor, Visitors
 
 OWN, SAMPLE = "My pictures", "Samples"
 EFFORT_LABELS = [
     ("Instant: learns nothing about the damage", "instant"),
-    ("Quick: under a minute for clothes", "quick"),
-    ("Default: some minutes, best", "default"),
+    ("Quick: a minute or so for clothes", "quick"),
+    ("Default: some minutes, and better", "default"),
 ]
 FRESH = 0.5
 """Seconds between two looks at a job."""
@@ -48,13 +50,14 @@ class Page:
     def __init__(
         self,
         priors: Mapping[str, tuple[Shape, Callable[[], Prior]]],
+        efforts: Mapping[str, Settings],
         limits: Limits,
         runner: Runner,
         visitors: Visitors,
     ) -> None:
         """``priors``: name -> shape (c, h, w) and what loads it."""
-        self._priors, self._limits, self._runner = priors, limits, runner
-        self._visitors = visitors
+        self._priors, self._efforts, self._limits = priors, efforts, limits
+        self._runner, self._visitors = runner, visitors
         self._shapes = list(dict.fromkeys(shape for shape, _ in priors.values()))
 
     def batch(
@@ -95,11 +98,11 @@ class Page:
         """Run a restoration and report on it as it goes: parts of the page by name."""
         visitor = self._visitors.of(request.session_hash)
         try:
-            if effort not in EFFORTS:
+            if effort not in self._efforts:
                 raise UserError("there is no such effort; choose another one")
             batch = self.batch(visitor, *choices)
             folder, load = job_folder(visitor.folder), self._priors[choices[-1]][1]
-            job = Job(batch, load, EFFORTS[effort], self._limits, folder)
+            job = Job(batch, load, self._efforts[effort], self._limits, folder)
             visitor.begin(job)
             self._runner.submit(job)
         except UserError as error:
@@ -136,7 +139,7 @@ class Page:
             "busy": True,
             "status": render.progress(job, self._runner.ahead(job)),
             "preview": render.live(job),
-            "losses": _losses(job),
+            "losses": render.curve(job.losses),
         }
 
 
@@ -177,16 +180,7 @@ def build(page: Page, priors: list[tuple[str, str]], limits: Limits) -> gr.Block
                     elem_id="download",
                 )
                 cards = gr.HTML(visible=False, elem_id="cards")
-                losses = gr.LinePlot(
-                    x="step",
-                    y="loss",
-                    color="stage",
-                    label="Loss",
-                    height=240,
-                    visible=False,
-                    elem_id="losses",
-                    buttons=[],
-                )
+                losses = gr.HTML(visible=False, elem_id="losses")
                 details = gr.HTML(visible=False, elem_id="details")
         gr.Markdown(FOOTER)
         choices = [source, files, kind, strength, count, prior]
@@ -271,13 +265,12 @@ def _wire(
     everything = [start, stop, *places.values()]
 
     def restore(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
-        for told in page.restored(request, *values):
-            busy = told["busy"]
-            yield [
-                gr.update(interactive=not busy),
-                gr.update(visible=busy, interactive=True),
-                *(_update(told.get(name)) for name in places),
-            ]
+        try:
+            for told in page.restored(request, *values):
+                yield _parts(told, places)
+        except Exception:
+            logging.getLogger(__name__).exception("the page could not show a restoration")
+            yield _parts(_over(render.box("bad", "Nothing was restored", f"{FAULT}.")), places)
 
     # Every visitor's is in the page's own queue, which knows how to tell and to stop them.
     start.click(
@@ -292,11 +285,18 @@ def _wire(
     blocks.unload(page.leave)
 
 
-def _update(value: Any) -> Any:
+def _parts(told: Mapping[str, Any], places: Mapping[str, Any]) -> list[Any]:
+    """Both buttons, then every place."""
+    busy = told["busy"]
+    buttons = [gr.update(interactive=not busy), gr.update(visible=busy)]
+    return [*buttons, *(_update(told.get(name)) for name in places)]
+
+
+def _update(value: str | None) -> Any:
     """What a part of the page becomes: nothing new, gone, or shown with a value."""
     if value is None:
         return gr.skip()
-    return gr.update(value=value or None, visible=bool(value) if isinstance(value, str) else True)
+    return gr.update(value=value or None, visible=bool(value))
 
 
 def _over(status: str, **others: Any) -> dict[str, Any]:
@@ -315,22 +315,6 @@ def _finished(job: Job) -> dict[str, Any]:
         verdict=render.verdict(made.result) + render.numbers(made.scores),
         download=str(made.archive),
         cards=render.comparison(job.batch, made.result),
-        losses=_losses(job),
+        losses=render.curve(job.losses),
         details=render.learnt(made.picture),
-    )
-
-
-def _losses(job: Job) -> Any:
-    """The curve as a table; an empty string where there is none."""
-    import pandas as pd
-
-    losses = list(job.losses)
-    if not losses:
-        return ""
-    return pd.DataFrame(
-        {
-            "step": range(1, len(losses) + 1),
-            "loss": [loss for _, loss in losses],
-            "stage": [stage for stage, _ in losses],
-        }
     )

@@ -1,6 +1,7 @@
 """What the page shows, as HTML without scripts; pictures are part of it as data."""
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -13,16 +14,24 @@ from mimicgan.restore import Restoration
 from mimicgan.web.batch import Batch
 from mimicgan.web.jobs import SHOWN, Job, Scores
 
+STAGES = {
+    "search": "1 of 3: searching for the damage",
+    "fit": "2 of 3: fitting the damage",
+    "restorer": "3 of 3: training a restorer for it",
+}
+COLOURS = {"search": "#8b5cf6", "fit": "#2563eb", "restorer": "#1a7f5a"}
+WIDE, HIGH, EDGE = 640, 190, 36
 FIRST = 24
 """Comparisons that are seen without a click."""
 
 STYLE = """
-.mg { --mg-cell: 72px; color: var(--body-text-color); }
+.mg { color: var(--body-text-color); }
 .mg img { display: block; width: 100%; image-rendering: pixelated; border-radius: 4px; }
 .mg figure { margin: 0; }
 .mg figcaption, .mg .small { font-size: 12px; color: var(--body-text-color-subdued); }
 .mg figcaption { text-align: center; padding-top: 2px; }
-.mg-strip { display: grid; grid-template-columns: repeat(auto-fill, var(--mg-cell)); gap: 6px; }
+.mg-strip { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 6px; }
+@media (max-width: 720px) { .mg-strip { grid-template-columns: repeat(6, minmax(0, 1fr)); } }
 .mg-cards { display: grid; gap: 12px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); }
 .mg-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 10px;
@@ -47,6 +56,9 @@ STYLE = """
   border-radius: 10px; padding: 8px 12px; }
 .mg-numbers b { font-size: 19px; display: block; }
 .mg-learnt { max-width: 100%; width: auto !important; background: white; }
+.mg-curve { display: block; width: 100%; height: auto; }
+.mg-curve text { font-size: 11px; fill: var(--body-text-color-subdued); }
+.mg-curve polyline { fill: none; stroke-width: 1.5; }
 .mg summary { cursor: pointer; padding: 10px 0; }
 """
 
@@ -95,9 +107,8 @@ def progress(job: Job, ahead: int) -> str:
         return _bar(title, None, "You can leave this page open; it goes on by itself.")
     done, total, left = len(job.losses), job.total, job.seconds_left()
     if not done:
-        what = "Looking for the damage" if total else "Restoring"
-        return _bar(f"{what} ({count} pictures)", None, "many random damages are tried first")
-    stage = "Fitting the damage" if job.losses[-1][0] == "damage" else "Training the restorer"
+        return _bar(f"Restoring {count} pictures", None, "just begun")
+    stage = STAGES[job.losses[-1][0]]
     share = min(0.99, done / total) if total else None
     told = f"step {done} of about {max(total or 0, done)}, loss {job.losses[-1][1]:.4f}"
     eta = f"{duration(left)} left" if left is not None else "a little longer"
@@ -196,6 +207,42 @@ def comparison(batch: Batch, result: Restoration) -> str:
             f'<div class="mg-cards">{"".join(cards[FIRST:])}</div></details>'
         )
     return _wrapped(told + shown)
+
+
+def curve(losses: Sequence[tuple[str, float]]) -> str:
+    """The loss of every update (stage, loss) as a curve on a logarithmic scale; "" for none."""
+    losses = [(stage, loss) for stage, loss in losses if loss > 0]
+    if len(losses) < 2:
+        return ""
+    logs = [math.log10(loss) for _, loss in losses]
+    low, high = math.floor(min(logs)), max(math.ceil(max(logs)), math.floor(min(logs)) + 1)
+    across, down = (WIDE - 2 * EDGE) / (len(logs) - 1), (HIGH - 2 * EDGE) / (high - low)
+    lines = [
+        f'<text x="2" y="{EDGE + down * (high - k) + 4:.0f}">{10.0**k:g}</text>'
+        f'<path d="M{EDGE} {EDGE + down * (high - k):.1f}H{WIDE - EDGE}" '
+        'stroke="var(--border-color-primary)"/>'
+        for k in range(low, high + 1)
+    ]
+    best = math.inf
+    points: dict[str, list[str]] = {}
+    for step, ((stage, _), log) in enumerate(zip(losses, logs, strict=True)):
+        # Of what the search tries, the best so far says how it goes.
+        best = min(best, log)
+        height = best if stage == "search" else log
+        points.setdefault(stage, []).append(
+            f"{EDGE + across * step:.1f},{EDGE + down * (high - height):.1f}"
+        )
+    for index, (stage, places) in enumerate(points.items()):
+        colour = COLOURS[stage]
+        lines.append(f'<polyline points="{" ".join(places)}" stroke="{colour}"/>')
+        lines.append(
+            f'<text x="{EDGE + 90 * index}" y="{HIGH - 6}" style="fill: {colour}">'
+            f"{escape(stage)}</text>"
+        )
+    return _wrapped(
+        f'<h3>Loss</h3><svg class="mg-curve" viewBox="0 0 {WIDE} {HIGH}" role="img" '
+        f'aria-label="loss by update, now {losses[-1][1]:.4f}">{"".join(lines)}</svg>'
+    )
 
 
 def learnt(picture: Image.Image | None) -> str:

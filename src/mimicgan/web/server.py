@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mimicgan.errors import UserError, needed
+from mimicgan.match import MatchSettings
 from mimicgan.pretrained import load_card, load_prior, prior_shape
+from mimicgan.restore import Settings
 from mimicgan.web.jobs import Runner
 from mimicgan.web.limits import MEGABYTE, Limits
 from mimicgan.web.visitors import Visitors
@@ -133,11 +135,16 @@ async def _answer(send: Send, status: int, text: str) -> None:
 
 
 def serve(
-    door: Door, priors: tuple[str, ...], limits: Limits, ready: Callable[[str], None]
+    door: Door,
+    priors: tuple[str, ...],
+    quick: MatchSettings,
+    limits: Limits,
+    ready: Callable[[str], None],
 ) -> None:
     """Serve the page until interrupted; ``ready`` gets its address when it is there.
 
-    UserError when gradio is missing, a prior cannot be read, or the port is taken.
+    ``quick`` are the numbers of the quick effort.
+    Raises UserError when gradio is missing, a prior cannot be read, or the port is taken.
     """
     limits.checked()
     shapes = {name: prior_shape(name) for name in priors}
@@ -152,7 +159,16 @@ def serve(
         try:
             loaders = {name: lru_cache(partial(load_prior, name)) for name in priors}
             found = {name: (shapes[name], loaders[name]) for name in priors}
-            app = _app(found, labels, door, limits, runner, visitors)
+            efforts = {
+                "instant": Settings(method="universal"),
+                "quick": Settings(match=quick),
+                "default": Settings(),
+            }
+            # gradio itself is only imported after the environment is set.
+            from mimicgan.web.page import Page, build
+
+            page = Page(found, efforts, limits, runner, visitors)
+            app = _app(build(page, labels, limits), door, limits, visitors)
             threading.Thread(target=_sweeping, args=(visitors, stopped), daemon=True).start()
             _run(app, listening, ready)
         finally:
@@ -183,21 +199,12 @@ def bound(door: Door) -> socket.socket:
         ) from error
 
 
-def _app(
-    priors: Mapping[str, Any],
-    labels: list[tuple[str, str]],
-    door: Door,
-    limits: Limits,
-    runner: Runner,
-    visitors: Visitors,
-) -> Any:
+def _app(blocks: Any, door: Door, limits: Limits, visitors: Visitors) -> Any:
     import fastapi
     import gradio as gr
 
-    # gradio itself is only imported after the environment is set.
-    from mimicgan.web.page import STYLE, Page, build
+    from mimicgan.web.page import STYLE
 
-    blocks = build(Page(priors, limits, runner, visitors), labels, limits)
     blocks.queue(max_size=200, api_open=False)
     fonts = [gr.themes.Font(name) for name in ("system-ui", "sans-serif")]
     mono = [gr.themes.Font(name) for name in ("ui-monospace", "monospace")]
