@@ -1,5 +1,6 @@
 """The fit of a damage: search at random, vary the best, refine by gradients on a set distance."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -137,8 +138,16 @@ def fit_damage(
     def value(damage: ComposedDamage, x: Tensor) -> float:
         return _value(damage, x, distance, generator, pairs)
 
+    tried = itertools.count()
+
+    def trial(damage: ComposedDamage, x: Tensor) -> float:
+        apart = value(damage, x)
+        if callback is not None:
+            callback(Step(next(tried), "search", apart, apart))
+        return apart
+
     refined = []
-    for start in _search(shape, bank[: settings.sample], y, value, settings, generator):
+    for start in _search(shape, bank[: settings.sample], y, trial, settings, generator):
         _refine(start, bank, distance, settings, settings.short_steps, generator, callback)
         refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]

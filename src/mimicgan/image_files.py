@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from mimicgan.array_files import ArrayForm, is_array_file, read_array_file, write_array_file
 from mimicgan.errors import UserError
-from mimicgan.pictures import FORMATS, read_picture
+from mimicgan.pictures import FORMATS, KINDS, read_picture
 
-KNOWN = ", ".join(suffix[1:] for suffix in FORMATS)
 # The best each format can do; the others are lossless as they are.
 QUALITY: dict[str, dict[str, int | bool]] = {
     "JPEG": {"quality": 100, "subsampling": 0},
@@ -61,7 +60,7 @@ def source_files(source: Path | str) -> list[Path]:
         raise UserError(f"cannot read {source}: {error.strerror}; check the folder") from error
     if not files:
         kind = "is an empty folder" if path.is_dir() else "matches no file"
-        raise UserError(f"{source} {kind}; give images of the kinds {KNOWN}")
+        raise UserError(f"{source} {kind}; give images of the kinds {KINDS}")
     return files
 
 
@@ -75,7 +74,7 @@ def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
     if not pictures:
         arrays = any(p.suffix.lower() in (".npy", ".npz") for p in files)
         raise UserError(
-            f"{source} holds no image of the kinds {KNOWN}"
+            f"{source} holds no image of the kinds {KINDS}"
             + ("; name the array file itself" if arrays else "; convert the images first")
         )
     twice = [name for name, count in Counter(p.name for p in pictures).items() if count > 1]
@@ -107,8 +106,12 @@ def read_images(source: Path | str, shape: tuple[int, int, int]) -> ImageSet:
         images[index], remarks = read_picture(path, shape)
         for remark in remarks:
             done.setdefault(remark, []).append(path.name)
-    notes += [f"{len(who)} images {remark}, the first {who[0]}" for remark, who in done.items()]
-    return ImageSet([path.name for path in pictures], images, notes)
+    return ImageSet([path.name for path in pictures], images, notes + remarks_told(done))
+
+
+def remarks_told(done: Mapping[str, Sequence[str]]) -> list[str]:
+    """What was done to pictures (remark -> their names), a sentence each."""
+    return [f"{len(who)} images {remark}, the first {who[0]}" for remark, who in done.items()]
 
 
 def write_images(folder: Path, names: Sequence[str], images: Tensor) -> None:
@@ -122,7 +125,7 @@ def write_images(folder: Path, names: Sequence[str], images: Tensor) -> None:
     for name, picture in zip(names, as_pictures(images), strict=True):
         path = Path(name)
         if path.name != name or path.suffix.lower() not in FORMATS:
-            raise ValueError(f"{name!r} is no plain file name of the kinds {KNOWN}")
+            raise ValueError(f"{name!r} is no plain file name of the kinds {KINDS}")
         (folder / name).write_bytes(encoded(picture, path.suffix))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from mimicgan.errors import UserError
@@ -28,17 +28,22 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+KINDS = ", ".join(suffix[1:] for suffix in FORMATS)
 MAX_PIXELS = 50_000_000
 
 
 def read_picture(
-    path: Path, shape: tuple[int, int, int], content: bytes | None = None
+    path: Path,
+    shape: tuple[int, int, int],
+    content: bytes | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Tensor, list[str]]:
     """The picture as an image (c, h, w) float32 in [0, 1], and what was done to it in words.
 
     ``shape`` is (c, h, w) with c = 1 or 3; ``content`` that of the file, where it was read
     already. Raises UserError naming the file when it is no picture,
-    damaged, or has more than 50 million pixels (checked before they are decoded).
+    damaged, or has more than ``max_pixels`` (checked before they are decoded).
     """
     if shape[0] not in (1, 3):
         raise ValueError(f"pictures have 1 or 3 channels, not {shape[0]}; give .npy arrays")
@@ -48,15 +53,19 @@ def read_picture(
             warnings.simplefilter("ignore")
             file = path if content is None else BytesIO(content)
             with Image.open(file, formats=[*set(FORMATS.values()), "MPO"]) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
+                if picture.width * picture.height > max_pixels:
                     raise Image.DecompressionBombError
                 return _decoded(picture, shape)
     except Image.DecompressionBombError as error:
         raise UserError(
-            f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first"
+            f"{path} has more than {max_pixels // 1_000_000} million pixels; make it smaller first"
         ) from error
     except UserError:
         raise
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"{path} is damaged or no picture of the kinds {KINDS}; replace it or take it away"
+        ) from error
     except MemoryError as error:
         raise UserError(f"{path} does not fit into memory; make it smaller first") from error
     except Exception as error:

@@ -18,9 +18,11 @@ def expected_steps(settings: Settings, count: int) -> int | None:
     """About how many updates the method will report; None where it makes none."""
     if settings.method == "auto" and count >= settings.match.fewest:
         match = settings.match
+        # Drawn ones, the nearest of them again, and variations; a few by moments come on top.
+        search = match.draws + 4 * match.parents + match.rounds * (match.children + 15)
         fit = match.starts * match.short_steps + 2 * match.long_steps
         # Some of the simpler damages that are tried get steps, most do not.
-        return fit + 4 * match.pruning_steps + match.restorer_steps
+        return search + fit + 4 * match.pruning_steps + match.restorer_steps
     if settings.method in ("auto", "universal"):
         return None
     own = settings.mimic if settings.method == "mimicgan" else settings.pgd

@@ -15,6 +15,7 @@ from mimicgan.commands.figures import Figures
 from mimicgan.commands.flags import Command
 from mimicgan.commands.reproduce import Reproduce
 from mimicgan.commands.restore import Restore
+from mimicgan.commands.serve import Serve
 from mimicgan.commands.train_classifier import TrainClassifier
 from mimicgan.commands.train_gan import TrainGan
 from mimicgan.commands.train_restorer import TrainRestorer
@@ -23,6 +24,7 @@ COMMANDS: dict[str, type[Any]] = {
     "demo": Demo,
     "restore": Restore,
     "corrupt": Corrupt,
+    "serve": Serve,
     "data": Data,
     "train gan": TrainGan,
     "train classifier": TrainClassifier,

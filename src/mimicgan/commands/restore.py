@@ -5,16 +5,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import expected_steps, shown, watched
-from mimicgan.commands.report import report, write_report
+from mimicgan.commands.report import write_report
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
-from mimicgan.damage import ComposedDamage
-from mimicgan.damage_picture import damage_picture
+from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
@@ -23,12 +21,10 @@ from mimicgan.image_files import write_like
 from mimicgan.job import run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
-from mimicgan.overview import grid
 from mimicgan.predict import any_classifier, predictions
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
-REPORT, OVERVIEW, DAMAGE = "report.json", "overview.png", "damage.png"
 PREDICTIONS = "predictions.csv"
 
 
@@ -126,18 +122,7 @@ class Restore(PriorFlags):
             if model is not None:
                 text = predictions(model, found.names, found.images, result.images)
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
-            rows = [
-                ("observed", found.images),
-                ("simulated", result.simulated),
-                ("restored", result.images),
-            ]
-            grid(rows).save(to / OVERVIEW)
-            if isinstance(result.surrogate, ComposedDamage):
-                generator = torch.Generator().manual_seed(self.settings.seed)
-                typical = prior.typical(3, generator)
-                damage_picture(result.surrogate, typical, generator).save(to / DAMAGE)
-            facts = report(result, prior.name, self.source, found)
-            write_report(to / REPORT, facts)
+            facts = write_summary(to, found, result, prior, self.source)
             self._save(result, to, prior)
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")

@@ -1,0 +1,43 @@
+"""What stands beside restored images: an overview, the learnt damage as a picture, the report."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from mimicgan.commands.report import report, write_report
+from mimicgan.damage import ComposedDamage
+from mimicgan.damage_picture import damage_picture
+from mimicgan.image_files import ImageSet
+from mimicgan.overview import grid
+from mimicgan.prior import Prior
+from mimicgan.restore import Restoration
+
+REPORT, OVERVIEW, DAMAGE = "report.json", "overview.png", "damage.png"
+
+
+def write_summary(
+    to: Path, found: ImageSet, result: Restoration, prior: Prior, source: str
+) -> dict[str, Any]:
+    """Write the three into ``to`` (damage.png where a damage was learnt); the report's facts."""
+    rows = [
+        ("observed", found.images),
+        ("simulated", result.simulated),
+        ("restored", result.images),
+    ]
+    grid(rows).save(to / OVERVIEW)
+    picture = learnt_picture(result, prior)
+    if picture is not None:
+        picture.save(to / DAMAGE)
+    facts = report(result, prior.name, source, found)
+    write_report(to / REPORT, facts)
+    return facts
+
+
+def learnt_picture(result: Restoration, prior: Prior) -> Image.Image | None:
+    """The learnt damage to look at; None where the method learns none of that kind."""
+    if not isinstance(result.surrogate, ComposedDamage):
+        return None
+    generator = torch.Generator().manual_seed(result.settings.seed)
+    return damage_picture(result.surrogate, prior.typical(3, generator), generator)

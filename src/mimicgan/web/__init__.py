@@ -1,0 +1,1 @@
+"""The web page of ``mimicgan serve``, thin over ``restore``; ``page`` alone imports gradio."""

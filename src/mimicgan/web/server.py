@@ -1,0 +1,249 @@
+"""Serves the page: from this computer alone, within limits, and leaves no files behind."""
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from hmac import compare_digest
+from pathlib import Path
+from typing import Any
+
+from mimicgan.errors import UserError, needed
+from mimicgan.match import MatchSettings
+from mimicgan.pretrained import load_card, load_prior, prior_shape
+from mimicgan.restore import Settings
+from mimicgan.web.jobs import Runner
+from mimicgan.web.limits import MEGABYTE, Limits
+from mimicgan.web.visitors import Visitors
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OFFLINE = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""What keeps gradio and its libraries from calling home."""
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "worker-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    b"content-security-policy": POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+}
+SMALL = MEGABYTE
+"""Bytes of a request that is no upload."""
+FULL = 20
+"""Uploads of the greatest size that may lie on the disk at once."""
+SWEEP = 20.0
+"""Seconds between two sweeps."""
+LABELS = {"fashion-mnist": "Clothes", "faces": "Faces"}
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the page is, and who may come in."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    users: Mapping[str, str] | None = None
+    """Name -> password; None lets everybody in."""
+
+    def admits(self, name: str, password: str) -> bool:
+        """Whether this is a known name with its password; takes equally long for all."""
+        known = (self.users or {}).get(name, "")
+        return compare_digest(known.encode(), password.encode()) and known != ""
+
+
+class Guard:
+    """Stands before the page: refuses what is too large, or would have the server fetch things."""
+
+    def __init__(self, app: App, limits: Limits, visitors: Visitors) -> None:
+        self._app, self._limits, self._visitors = app, limits, visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        if "/proxy=" in path or "/file=http" in path:
+            await _answer(send, 404, "not found")
+            return
+        upload = path.rstrip("/").endswith("/upload")
+        most = self._limits.upload + SMALL if upload else SMALL
+        told = f"An upload may have {self._limits.megabytes} MB in all, and this one has more"
+        size = dict(scope["headers"]).get(b"content-length", b"0")
+        if not size.isdigit() or int(size) > most:
+            await _answer(send, 413, told)
+            return
+        if upload and self._full():
+            await _answer(send, 503, "Too many uploads at the moment; try again in two minutes")
+            return
+        got = 0
+        begun = False
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > most:
+                raise _TooMuch
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message.get("headers", ()), *HEADERS.items()]
+            await send(message)
+
+        try:
+            await self._app(scope, counted, guarded)
+        except _TooMuch:
+            if not begun:
+                await _answer(send, 413, told)
+
+    def _full(self) -> bool:
+        sizes = 0
+        for path in self._visitors.uploads():
+            try:
+                sizes += path.stat().st_size
+            except OSError:
+                continue
+        return sizes > FULL * self._limits.upload
+
+
+class _TooMuch(Exception):  # noqa: N818
+    """More bytes came than were announced or are allowed."""
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS.items()]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+def serve(
+    door: Door,
+    priors: tuple[str, ...],
+    quick: MatchSettings,
+    limits: Limits,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve the page until interrupted; ``ready`` gets its address when it is there.
+
+    ``quick`` are the numbers of the quick effort.
+    Raises UserError when gradio is missing, a prior cannot be read, or the port is taken.
+    """
+    limits.checked()
+    shapes = {name: prior_shape(name) for name in priors}
+    labels = [(label(name, shapes[name]), name) for name in priors]
+    with tempfile.TemporaryDirectory(prefix="mimicgan-serve-") as root:
+        # Read by gradio and its libraries when they are imported.
+        os.environ.update(OFFLINE, GRADIO_TEMP_DIR=root)
+        needed("gradio", "web")
+        listening = bound(door)
+        runner, visitors = Runner(limits), Visitors(Path(root), limits)
+        stopped = threading.Event()
+        try:
+            loaders = {name: lru_cache(partial(load_prior, name)) for name in priors}
+            found = {name: (shapes[name], loaders[name]) for name in priors}
+            efforts = {
+                "instant": Settings(method="universal"),
+                "quick": Settings(match=quick),
+                "default": Settings(),
+            }
+            # gradio itself is only imported after the environment is set.
+            from mimicgan.web.page import Page, build
+
+            page = Page(found, efforts, limits, runner, visitors)
+            app = _app(build(page, labels, limits), door, limits, visitors)
+            threading.Thread(target=_sweeping, args=(visitors, stopped), daemon=True).start()
+            _run(app, listening, ready)
+        finally:
+            stopped.set()
+            runner.close()
+            visitors.close()
+            listening.close()
+
+
+def label(name: str, shape: tuple[int, int, int]) -> str:
+    """A prior's name for people, with its size and terms."""
+    colour = "grey" if shape[0] == 1 else "colour"
+    licence = load_card(name).licence
+    terms = "; for non-commercial research only" if "non-commercial" in licence else ""
+    return f"{LABELS.get(name, Path(name).name)} ({shape[2]}x{shape[1]}, {colour}{terms})"
+
+
+def bound(door: Door) -> socket.socket:
+    """A socket that listens at ``door``; port 0 takes any that is free. Raises UserError."""
+    family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
+    try:
+        return socket.create_server((door.host, door.port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"cannot serve at {door.host}, port {door.port} ({reason}); choose another --port "
+            "(0: any that is free), or another --host"
+        ) from error
+
+
+def _app(blocks: Any, door: Door, limits: Limits, visitors: Visitors) -> Any:
+    import fastapi
+    import gradio as gr
+
+    from mimicgan.web.page import STYLE
+
+    blocks.queue(max_size=200, api_open=False)
+    fonts = [gr.themes.Font(name) for name in ("system-ui", "sans-serif")]
+    mono = [gr.themes.Font(name) for name in ("ui-monospace", "monospace")]
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, limits=limits, visitors=visitors)
+    return gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        server_name=door.host,
+        server_port=door.port,
+        footer_links=[],
+        run_history=False,
+        auth=door.admits if door.users else None,
+        show_error=False,
+        max_file_size=limits.upload,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=gr.themes.Soft(font=fonts, font_mono=mono),
+        css=STYLE,
+    )
+
+
+def _run(app: Any, listening: socket.socket, ready: Callable[[str], None]) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):  # type: ignore[misc]
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            host, port = listening.getsockname()[:2]
+            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    # Open pages hold connections that never end by themselves.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
+    Server(config).run(sockets=[listening])
+
+
+def _sweeping(visitors: Visitors, stopped: threading.Event) -> None:
+    while not stopped.wait(SWEEP):
+        visitors.sweep()
