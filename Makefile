@@ -21,7 +21,7 @@ test: lint ## check style and types, run the tests
 test-wheel: .venv/.dev ## build the wheel, look into it, install and run it
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
-test-kills: .venv/.dev ## kill a large job 200 times (some ten minutes)
+test-kills: .venv/.dev ## kill a large job 200 times (ten minutes or more)
 	MIMICGAN_KILLS=200 $(BIN)/python -m pytest tests/test_kills.py
 
 lint: .venv/.dev ## check style and types alone
