@@ -3,7 +3,7 @@
 #   .venv/bin/mimicgan demo
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-wheel test-kills lint docs bench reproduce reproduce-robust reproduce-unseen \
+.PHONY: demo test test-wheel test-web test-kills lint docs bench reproduce reproduce-robust reproduce-unseen \
   reproduce-observations \
   reproduce-recovery reproduce-defence clean help
 
@@ -20,6 +20,11 @@ test: lint ## check style and types, run the tests
 
 test-wheel: .venv/.dev ## build the wheel, look into it, install and run it
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py
+
+test-web: .venv/.web ## the web page in a real browser (chromium, by apt where it is missing)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	apt-get install --yes --quiet --quiet chromium; } || echo 'No chromium: the tests of the page will be skipped.'
+	$(BIN)/python -m pytest tests/test_web.py
 
 test-kills: .venv/.dev ## kill a large job 200 times (ten minutes or more)
 	MIMICGAN_KILLS=200 $(BIN)/python -m pytest tests/test_kills.py
@@ -89,6 +94,9 @@ endef
 
 .venv/.dev: .venv/.torch
 	$(call install,[dev])
+
+.venv/.web: .venv/.torch
+	$(call install,[dev$(comma)web-test])
 
 .venv/.docs: .venv/.torch
 	$(call install,[docs])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mimicgan.errors import UserError
 
-MEGABYTE = 1_000_000
+MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,9 @@ class Guard:
         told = f"An upload may have {self._limits.megabytes} MB in all, and this one has more"
         size = dict(scope["headers"]).get(b"content-length", b"0")
         if not size.isdigit() or int(size) > most:
+            # A browser that cannot send all of it does not read the answer either.
+            if size.isdigit() and int(size) < FULL * self._limits.upload:
+                await _drained(receive)
             await _answer(send, 413, told)
             return
         if upload and self._full():
@@ -126,6 +129,12 @@ class Guard:
 
 class _TooMuch(Exception):  # noqa: N818
     """More bytes came than were announced or are allowed."""
+
+
+async def _drained(receive: Receive) -> None:
+    message: Message = {"type": "http.request", "more_body": True}
+    while message["type"] == "http.request" and message.get("more_body"):
+        message = await receive()
 
 
 async def _answer(send: Send, status: int, text: str) -> None:
