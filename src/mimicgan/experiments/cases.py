@@ -30,6 +30,8 @@ class Case:
     """Images of a portion; as the options say unless given."""
     batches: int | None = None
     """At most so many portions of each seed."""
+    judged: int | None = None
+    """Only the first so many images of a portion are measured; all unless given."""
     drawn_once: bool = False
     """Whether the damage is itself drawn at random, once for a whole portion."""
     relaxed: Damaging | None = None

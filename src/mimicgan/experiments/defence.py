@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -46,6 +47,9 @@ METHODS = (
     "hardened",
     "default",
 )
+FEW = ("universal", "hardened", "default")
+CLEAN_BATCHES = {1: 50, 10: 10}
+"""Images cleaned together -> portions of each seed; 100 together are the row without a number."""
 EPS = (0.3, 0.15)
 """Of [0, 1]: the paper's 0.3, read as a share of [0, 1] and of [-1, 1]."""
 
@@ -76,12 +80,9 @@ def adversarial(
         "generator": bench.weights["generator"] if name == OBFUSCATED else None,
         "through": [through, bench.weights["restorer"]] if through else None,
         **({"hardened": asdict(HardenSettings())} if hardened else {}),
-        "images": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
-        "code": code_digest("mimicgan.attacks"),
     }
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
-    path = bench.runs / "adversarial" / f"{key}.safetensors"
-    if not path.exists():
+
+    def make() -> Tensor:
         if bench.classifier is None:
             raise UserError("an attack needs a classifier; use a bench that has one")
         model: nn.Module = Internal(bench.classifier)
@@ -90,9 +91,31 @@ def adversarial(
             model = Purified(model, bench.prior, damage=damage, gradient=through)
         target = None if guessed else labels
         if name == OBFUSCATED:
-            made = on_manifold(model, bench.prior, images, labels, seed=seed)
-        else:
-            made = attacked(name, model, images, target, eps=eps, seed=seed)
+            return on_manifold(model, bench.prior, images, labels, seed=seed)
+        return attacked(name, model, images, target, eps=eps, seed=seed)
+
+    return kept(bench, parts, images, ("mimicgan.attacks",), make)
+
+
+def kept(
+    bench: Bench,
+    parts: dict[str, Any],
+    images: Tensor,
+    code: tuple[str, ...],
+    make: Callable[[], Tensor],
+) -> Tensor:
+    """What ``make`` makes of ``images``, made once and kept in ``bench.runs``.
+
+    ``parts`` and the modules ``code`` are what else decides it.
+    """
+    parts = parts | {
+        "images": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
+        "code": code_digest(*code),
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    path = bench.runs / "adversarial" / f"{key}.safetensors"
+    if not path.exists():
+        made = make()
         with written_whole(path) as partial_path:
             save_file({"images": made.contiguous()}, partial_path)
     return load_file(path)["images"]
@@ -114,8 +137,14 @@ OBFUSCATED = "obfuscated"
 
 
 def cases() -> tuple[Case, ...]:
-    """Every attack, with true and with guessed labels, in both readings of eps."""
-    found = [_case("clean", "clean", None)]
+    """Every attack, with true and with guessed labels, in both readings of eps; clean images."""
+    few = (
+        Case(
+            "clean", f"n={n}", undamaged, FEW, batch=n, batches=b, defended=True, extra={"batch": n}
+        )
+        for n, b in CLEAN_BATCHES.items()
+    )
+    found = [_case("clean", "clean", None), *few]
     for name, attack in ATTACKS.items():
         for eps in EPS if attack.bounded else EPS[:1]:
             # DeepFool never asks for a label.

@@ -118,25 +118,28 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
         observed = unit.case.damage(truth, draw()).clamp(0, 1)
     sample = Sample(unit.case, observed, truth, seed, draw)
     outcome = METHODS[unit.method].run(sample, bench)
+    images, truth = outcome.images[: unit.case.judged], truth[: unit.case.judged]
+    # The images around the judged ones are not in its row, nor is what they cost.
+    share = len(truth) / len(observed)
     with torch.no_grad():
         judge, correct = outcome.classifier or bench.classifier, None
         if judge is not None:
-            predicted = judge(to_internal(outcome.images)).argmax(dim=1)
-            correct = int((predicted == labels).sum())
+            predicted = judge(to_internal(images)).argmax(dim=1)
+            correct = int((predicted == labels[: unit.case.judged]).sum())
         features = None
         if bench.classifier is None and bench.prior.discriminator is not None:
-            apart = feature_distance(outcome.images, truth, bench.prior.discriminator)
+            apart = feature_distance(images, truth, bench.prior.discriminator)
             features = float(apart.sum())
-        peak = psnr(outcome.images, truth).clamp(max=PSNR_LIMIT)
-        alike = ssim(outcome.images, truth)
+        peak = psnr(images, truth).clamp(max=PSNR_LIMIT)
+        alike = ssim(images, truth)
     misfit = outcome.misfit
     return Measurement(
         images=len(truth),
         correct=correct,
         psnr_sum=float(peak.double().sum()),
         ssim_sum=float(alike.double().sum()),
-        seconds=outcome.seconds,
-        generator_passes=outcome.generator_passes,
+        seconds=outcome.seconds * share,
+        generator_passes=round(outcome.generator_passes * share),
         misfit=misfit if misfit is not None and math.isfinite(misfit) else None,
         understood=outcome.understood,
         threads=torch.get_num_threads(),

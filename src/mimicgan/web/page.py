@@ -251,7 +251,7 @@ def _wire(
 
     def show(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         # What was restored before belongs to other choices.
-        return page.shown(request, *values), *[_update("")] * (len(places) - 1)
+        return _update(page.shown(request, *values)), *[_update("")] * (len(places) - 1)
 
     gr.on(
         [blocks.load, count.release, *(part.change for part in choices if part is not count)],
