@@ -316,3 +316,23 @@ def test_attacks_are_made_once_and_measured_like_any_damage(tmp_path: Path) -> N
         unit.unlink()
     defence(options, bench=bench)
     assert [file.stat().st_mtime_ns for file in made] == times
+
+
+def test_only_the_judged_images_of_a_portion_count(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    """The first image of each portion of four is inverted, the others are grey."""
+
+    def first(images: Tensor, _generator: torch.Generator) -> Tensor:
+        return torch.cat([1 - images[:1], torch.full_like(images[1:], 0.5)])
+
+    case = Case("one", "one", first, ("inverse",), judged=1)
+    path = run(Experiment("judged", (case,)), options, None, bench)
+    assert path is not None
+    (row,) = read_record(path)["rows"]
+    # Of two seeds; the 30 passes of a portion are shared out: 30 / 4, rounded, and 30 / 2.
+    assert calls == [4, 4, 2, 4, 4, 2]
+    assert row["n_images"] == 6
+    assert row["accuracy"] == 1.0
+    assert row["psnr"] > 50
+    assert row["generator_passes_per_image"] * 6 == pytest.approx(2 * (8 + 8 + 15), abs=0.01)
