@@ -201,13 +201,29 @@ def test_the_table_of_attacks_prefers_guessed_labels_and_has_the_papers_numbers(
         row("obfuscated", "true", "default", 0.6),
         row("cw-l2", "guessed", "default", 0.8),
         row("cw-l2", "true", "default", 0.2),
+        row("clean", "n=10", "default", 0.93, generator_passes_per_image=9e9),
     ]
     text = TABLES["defence"][1](record("defence", rows))
-    assert "| Accuracy, % | fgsm | obfuscated | cw l2 |" in text
-    assert "| default (matched distributions) | 70.0 ± 2.5 | 60.0 ± 2.5 | 80.0 ± 2.5 |" in text
+    assert "| Accuracy, % | fgsm | obfuscated | cw l2 | clean, n=10 | G passes / image |" in text
+    cells = "70.0 ± 2.5 | 60.0 ± 2.5 | 80.0 ± 2.5 | 93.0 ± 2.5 | 1200 |"
+    assert f"| default (matched distributions) | {cells}" in text
     assert "50.0 ± 2.5 (46.6)" in text
     assert "10.0" not in text
     assert "fgsm `true-0.3` | default | 10.0" in TABLES["defence-all"][1](record("defence", rows))
+
+
+def test_the_table_of_adaptive_attacks_shows_each_restorer_under_its_own() -> None:
+    rows = [
+        row("exact-gradient", "eps=0.1", "universal", 0.3),
+        row("exact-gradient", "eps=0.1", "hardened", 0.99),
+        row("exact-gradient-hardened", "eps=0.1", "hardened", 0.4),
+        row("batch-game", "one attacked", "default", 0.6),
+        row("batch-game", "one attacked", "hardened", 0.7),
+    ]
+    text = TABLES["adaptive"][1](record("adaptive", rows))
+    assert "| exact gradient, eps 0.1 | 30.0 ± 2.5 | – | 40.0 ± 2.5 |" in text
+    assert "| batch game, one attacked | – | 60.0 ± 2.5 | 70.0 ± 2.5 |" in text
+    assert "99.0" not in text
 
 
 def test_the_table_of_faces_has_the_listings_variants() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -83,7 +84,7 @@ class Bench(ComputeFlags):
                     middle = statistics.median(seconds[name])
                     rows[name] = {
                         "method": name,
-                        "images": count,
+                        "n_images": count,
                         "seconds": round(middle, 2),
                         "seconds_per_image": middle / count,
                         "generator_passes_per_image": round(result.generator_passes / count, 1),
@@ -143,7 +144,7 @@ class Bench(ComputeFlags):
         every, first = accuracy(logits, labels), accuracy(logits[:FIRST], labels[:FIRST])
         return {
             "method": f"default, folder of {self.folder} images",
-            "images": self.folder,
+            "n_images": self.folder,
             "seconds": round(seconds, 2),
             "seconds_per_image": seconds / self.folder,
             "peak_memory_mb": _peak(resource.RUSAGE_CHILDREN),
@@ -161,8 +162,14 @@ class Bench(ComputeFlags):
             "experiment": "bench",
             "settings": {name: asdict(settings) for name, (settings, _) in KINDS.items()},
             "repeats": self.repeats,
+            "seeds": list(range(self.repeats)),
             "versions": {"mimicgan": mimicgan.__version__, "torch": torch.__version__},
             "machine": machine(),
+            "date": datetime.now(UTC).date().isoformat(),
+            "command": " ".join(
+                ["mimicgan", "bench", f"--repeats {self.repeats}", f"--folder {self.folder}"]
+                + ([] if self.threads is None else [f"--threads {self.threads}"])
+            ),
             "rows": rows,
         }
         with written_whole(self.out) as partial:

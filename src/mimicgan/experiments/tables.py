@@ -21,6 +21,7 @@ from mimicgan.experiments.cells import (
 from mimicgan.experiments.tables_others import (
     accuracies,
     adaptive_short,
+    bench,
     defence_short,
     recovery_long,
     recovery_short,
@@ -179,6 +180,7 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "adaptive": ("adaptive", adaptive_short),
     "adaptive-all": ("adaptive", accuracies),
     "universal-perturbation": ("universal", accuracies),
+    "bench": ("bench", bench),
     "recovery": ("recovery", recovery_short),
     "recovery-all": ("recovery", recovery_long),
 }

@@ -20,7 +20,8 @@ def defence_short(record: Record) -> str:
     """Table 4b in the reading nearest to it: guessed labels, eps 0.3; the paper's in brackets."""
     rows = record["rows"]
     found = indexed(rows)
-    places = [p for p in places_of(rows) if p[1] in ("guessed-0.3", "guessed", "clean", "true")]
+    shown = ("guessed-0.3", "guessed", "clean", "n=1", "n=10", "true")
+    places = [p for p in places_of(rows) if p[1] in shown]
     # Where an attack was made with guessed labels, those with true ones are in the long table.
     guessed = {task for task, variant in places if variant.startswith("guessed")}
     places = [p for p in places if p[1] != "true" or p[0] not in guessed]
@@ -31,11 +32,14 @@ def defence_short(record: Record) -> str:
             cell = percent(found.get((task, variant, method)))
             paper = defence.PAPER.get(task, {}).get(method)
             line.append(cell if paper is None else f"{cell} ({100 * paper:.1f})")
-        lines.append(line)
+        full = [row for row in rows if row["method"] == method and row["variant"][:2] != "n="]
+        passes = [row.get("generator_passes_per_image", 0.0) for row in full]
+        lines.append([*line, f"{sum(passes) / len(passes):.0f}"])
     theirs = (defence.PAPER.get(task, {}).get("mimicgan") for task, _ in places)
     cells = (NONE if number is None else f"{100 * number:.1f}" for number in theirs)
-    lines.append(["*MimicGAN in the paper*", *cells])
-    head = ["Accuracy, %", *(words(task) if task != "clean" else "clean" for task, _ in places)]
+    lines.append(["*MimicGAN in the paper*", *cells, NONE])
+    named = (f"clean, {v}" if v.startswith("n=") else words(task) for task, v in places)
+    head = ["Accuracy, %", *named, "G passes / image"]
     return grid(head, lines) + "\n\n" + caption(record)
 
 
@@ -58,19 +62,43 @@ def accuracies(record: Record) -> str:
 
 
 def adaptive_short(record: Record) -> str:
-    """Each adaptive attack and eps: what is left of the restorer that it was made against."""
+    """Each adaptive attack, on the universal and on the hardened restorer if there are two."""
     found = indexed(record["rows"])
     places = [p for p in places_of(record["rows"]) if not p[0].endswith("-hardened")]
+    lines = []
+    for task, variant in places:
+        hardened = found.get((f"{task}-hardened", variant, "hardened"))
+        line = [f"{words(task)}, {variant.replace('=', ' ')}"]
+        line += [percent(found.get((task, variant, method))) for method in ("universal", "default")]
+        lines.append([*line, percent(hardened or found.get((task, variant, "hardened")))])
+    head = ["Accuracy, %", "universal", "default", "hardened"]
+    return grid(head, lines) + "\n\n" + caption(record)
+
+
+def bench(record: Record) -> str:
+    """What each method costs, and a folder of many images."""
+    rows = record["rows"]
     lines = [
         [
-            f"{words(task)}, {variant.replace('=', ' ')}",
-            percent(found.get((task, variant, "universal"))),
-            percent(found.get((f"{task}-hardened", variant, "hardened"))),
+            row["method"],
+            f"{row['seconds']:.1f}",
+            number(row, "seconds_per_image", 4),
+            number(row, "generator_passes_per_image", 0),
+            str(row["peak_memory_mb"]),
         ]
-        for task, variant in places
+        for row in rows
     ]
-    head = ["Accuracy, %, of the restorer that is attacked", "universal", "hardened"]
-    return grid(head, lines) + "\n\n" + caption(record)
+    head = ["Method", "s", "s / image", "G passes / image", "Peak memory, MB"]
+    folder = next(row for row in rows if "accuracy" in row)
+    first = {"accuracy": folder["accuracy_first"], "accuracy_ci95": folder["accuracy_first_ci95"]}
+    threads = record["machine"]["threads"]
+    return (
+        f"{grid(head, lines)}\n\nThe folder took {folder['faster_than_algorithm_1']:.0f} times "
+        f"less for an image than Algorithm 1. Accuracy: {percent(folder)} of all its images, "
+        f"{percent(first)} of the first 100 (negative + blur; ± is half of the 95 % interval). "
+        f"`{record['command']}`, {record['date']}, {threads} thread{'s' * (threads > 1)} of "
+        f"{record['machine']['cpu']}."
+    )
 
 
 def recovery_short(record: Record) -> str:
