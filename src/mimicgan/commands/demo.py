@@ -39,8 +39,8 @@ LABELS: dict[Method, str] = {
 # Less of everything than a restoration has, for all to be over in a minute or so.
 QUICK = MatchSettings(
     bank=1024,
-    draws=200,
-    rounds=3,
+    draws=120,
+    rounds=2,
     starts=2,
     short_steps=20,
     long_steps=30,
