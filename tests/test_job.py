@@ -121,6 +121,8 @@ def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
     job(tmp_path / "in", tmp_path / "out", Settings("universal"))
     with pytest.raises(UserError, match="other settings"):
         job(tmp_path / "in", tmp_path / "out", Settings("universal", seed=3))
+    with pytest.raises(UserError, match="realism"):
+        job(tmp_path / "in", tmp_path / "new", Settings("universal", output="realism"))
 
 
 def test_a_damage_that_changes_half_way_is_learnt_anew(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage
@@ -12,8 +13,9 @@ from mimicgan.errors import UserError
 from mimicgan.fit import fit_damage, prior_mismatch, same_greys, same_moments
 from mimicgan.learnt import Damage
 from mimicgan.losses import energy_distance
-from mimicgan.match import MatchSettings, simulated_pairs
+from mimicgan.match import MatchSettings, expected_error, simulated_pairs
 from mimicgan.models.restorer import Restorer
+from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, random_corners
@@ -154,6 +156,48 @@ def test_a_prior_without_restorer_says_what_it_needs_or_repeats(fashion) -> None
     few = Settings(match=replace(SMALL, fresh_steps=5))
     first, again = (package_restore(y, bare, few) for _ in range(2))
     assert torch.equal(first.images, again.images)
+
+
+class Negative(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return -x
+
+
+def test_realism_looks_for_images_of_the_generator(prior) -> None:
+    truth = prior.sample(6, torch.Generator().manual_seed(7))
+    damage = Damage(Negative(), Negative())
+    settings = Settings(output="realism", batch=4)
+    result = package_restore((1 - truth) / 2, prior, settings, damage=damage)
+    assert result.latents is not None
+    torch.testing.assert_close(result.images, (prior.images_of(result.latents) + 1) / 2)
+    torch.testing.assert_close(result.simulated, 1 - result.images)
+    # Two parts of three images; what the damage explains and what the restorer says agree.
+    steps = [step for step in result.history if step.kind == "latent"]
+    assert len(steps) == 2 * REALISM.iterations
+    assert steps[REALISM.iterations - 1].loss < 0.7 * steps[0].loss
+    plain = package_restore((1 - truth) / 2, prior, Settings(), damage=damage)
+    assert plain.latents is None
+    torch.testing.assert_close(plain.images, (truth + 1) / 2)
+
+
+@pytest.mark.parametrize(("error", "sharp"), [(10.0, True), (1e-6, False), (None, False)])
+def test_the_output_is_sharp_where_the_restorer_knows_less_than_the_generator(
+    prior, error: float | None, sharp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mimicgan.restore.match", lambda *_: Damage(Negative(), Negative(), 0, error)
+    )
+    y = (1 - prior.sample(4, torch.Generator().manual_seed(7))) / 2
+    assert (package_restore(y, prior).latents is not None) == sharp
+    assert package_restore(y, prior, Settings(output="fidelity")).latents is None
+
+
+def test_the_error_of_a_restorer_is_told_where_the_damage_fits() -> None:
+    images = torch.linspace(-1, 1, 8 * 784).view(8, 1, 28, 28)
+    known, blind = Damage(Negative(), Negative()), Damage(Negative(), nn.Identity())
+    generator = torch.Generator().manual_seed(0)
+    assert expected_error(known, images, generator) == pytest.approx(0, abs=1e-6)
+    assert expected_error(blind, images, generator) == pytest.approx(1, abs=1e-2)
 
 
 def test_nan_is_refused(prior) -> None:

@@ -149,6 +149,8 @@ def test_a_gradient_that_the_method_has_not_is_refused(prior, classifier) -> Non
         Purified(classifier, prior, "pgd", gradient="exact")
     with pytest.raises(UserError, match="exact"):
         Purified(classifier, prior, "universal", gradient="unrolled")
+    with pytest.raises(UserError, match="realism"):
+        Purified(classifier, prior, Settings(output="realism"))
 
 
 def test_what_looks_undamaged_is_cleaned_all_the_same(

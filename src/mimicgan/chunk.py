@@ -7,7 +7,7 @@ be done anywhere, twice, or in vain.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -131,7 +131,8 @@ class Work:
 
     def _learn(self, chunk: Chunk, observed: Tensor) -> tuple[Damage, Known | None]:
         """The damage of a chunk; nothing to keep where the images are too few to learn from."""
-        damage = restore(observed[:SAMPLE], self.prior, self.settings).damage
+        settings = replace(self.settings, output="fidelity")
+        damage = restore(observed[:SAMPLE], self.prior, settings).damage
         if damage is None:
             raise AssertionError("the method learns")
         if not isinstance(damage.surrogate, ComposedDamage):

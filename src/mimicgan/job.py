@@ -77,6 +77,8 @@ def run_job(
     """
     if settings.method not in ("auto", "universal"):
         raise UserError("large jobs need --method auto or universal; choose one of them")
+    if settings.output == "realism":
+        raise UserError("large jobs give what the restorer makes; leave --output realism out")
     source = source.resolve()
     sources = [
         [_chunk(source, name, files, k, chunk) for k in range(-(-len(files) // chunk))]

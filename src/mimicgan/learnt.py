@@ -28,6 +28,9 @@ class Damage:
     surrogate: nn.Module
     restorer: nn.Module
     misfit: float | None = None
+    error: float | None = None
+    """Mean distance of restored from clean images, of [-1, 1], under the learnt damage; None where
+    the damage does not fit, or was not learnt just now."""
 
     @classmethod
     def universal(cls, prior: Prior) -> "Damage":

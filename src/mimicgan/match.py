@@ -19,6 +19,11 @@ from mimicgan.mimic import Step
 from mimicgan.prior import Prior
 from mimicgan.training.restorer import fit_restorer, random_pairs
 
+JUDGES = 256
+"""Generated images on which the restorer's error is measured."""
+WELL = 0.25
+"""Misfit below which a damage explains the observations so well that this error means something."""
+
 
 @dataclass(frozen=True)
 class MatchSettings(FitSettings):
@@ -101,7 +106,17 @@ def match(
     )
     if prior.restorer is not None:
         _shrink(restorer, prior.restorer, trust(fit.misfit))
-    return Damage(fit.damage, restorer, fit.misfit)
+    damage = Damage(fit.damage, restorer, fit.misfit)
+    if fit.misfit < WELL:
+        return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))
+    return damage
+
+
+@torch.no_grad()
+def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
+    """Mean distance of ``images`` (n, c, h, w) in [-1, 1] to what is restored of them."""
+    again = damage.restore(damage.simulate(images, generator))
+    return float((again - images).abs().mean())
 
 
 def trust(misfit: float) -> float:

@@ -33,10 +33,13 @@ def mimic(
     generator: torch.Generator,
     surrogate: nn.Module | None = None,
     callback: Callable[[Step], None] | None = None,
+    *,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, nn.Module]:
     """Algorithm 1: observations y (n, c, h, w) in [-1, 1] -> latents z (n, k), fitted surrogate.
 
     ``surrogate`` takes the place of Table 5's or Table 2's network (or of the identity) when given.
+    ``start``, latents (n, k), takes the place of ``settings.start``.
     Restored images are ``prior.generator(z)``. The same ``generator`` state gives the same result
     on one machine.
     """
@@ -66,6 +69,8 @@ def mimic(
     z = prior.mean_latent(generator).expand(len(y), -1).clone().requires_grad_(True)
     if settings.start == "random":
         z = prior.draw(len(y), generator).requires_grad_(True)
+    if start is not None:
+        z = start.repeat_interleave(tries, dim=0).requires_grad_(True)
     update_z = optimizer(settings.optimizer, [z], settings.latent_rate)
     update_theta = optimizer(settings.optimizer, theta, settings.surrogate_rate) if theta else None
 

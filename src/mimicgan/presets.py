@@ -46,6 +46,10 @@ class MimicSettings:
 MIMICGAN = MimicSettings()
 PGD = replace(MIMICGAN, surrogate="identity", surrogate_steps=0, identity=0.0)
 
+REALISM = replace(PGD, iterations=50, latent_steps=1, adversarial=0.0)
+"""From the nearest known latent to one whose image explains an observation under a learnt damage.
+"""
+
 DEFENSE_GAN = replace(
     PGD,
     iterations=200,

@@ -45,6 +45,10 @@ class Cleaner(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = Settings(settings) if isinstance(settings, str) else settings
+        if self.settings.output == "realism":
+            raise UserError(
+                "a classifier gets what the restorer makes; leave the output realism out"
+            )
         self.prior, self.gradient, self.unrolled_steps = prior, gradient, unrolled_steps
         universal = damage is None and self.settings.method == "universal"
         self.damage = Damage.universal(prior) if universal else damage
@@ -88,7 +92,7 @@ class Cleaner(nn.Module):
         return torch.tensor_split(x, -(-len(x) // self.settings.batch))
 
     def _fitted(self, part: Tensor) -> Damage:
-        settings = replace(self.settings, method="auto")
+        settings = replace(self.settings, method="auto", output="fidelity")
         damage = restore(part.detach(), self.prior, settings).damage
         if damage is None:
             raise AssertionError("method auto always learns a damage")

@@ -15,9 +15,11 @@ from mimicgan.match import MatchSettings, match
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.prior import Prior
+from mimicgan.realism import expressed, realistic
 from mimicgan.training.checkpoint import step_generator
 
 Method = Literal["auto", "mimicgan", "pgd", "universal"]
+Output = Literal["auto", "fidelity", "realism"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,19 @@ class Settings:
     seed: int = 0
     """Seed of all randomness."""
     batch: int = 100
-    """Images that share one surrogate in Algorithm 1 and PGD."""
+    """Images that share one surrogate in Algorithm 1 and PGD, and whose latents are found at once.
+    """
     mimic: MimicSettings = field(default_factory=lambda: MIMICGAN)
     """Numbers of Algorithm 1 (method mimicgan)."""
     pgd: MimicSettings = field(default_factory=lambda: PGD)
     """Numbers of projected gradient descent (method pgd)."""
     match: MatchSettings = field(default_factory=MatchSettings)
     """Numbers of the default method (method auto)."""
+    output: Output = "auto"
+    """What the methods auto and universal give. fidelity: what the restorer makes, the mean of what
+    an image may have been, soft where the damage left little; realism: the nearest image that the
+    generator makes. auto: realism where a damage was learnt that fits, and the restorer gets more
+    of an image wrong than the generator cannot express; else fidelity."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +118,21 @@ def restore(
             generator = torch.Generator().manual_seed(settings.seed)
             if settings.method == "universal":
                 damage = Damage.universal(prior)
+            fitted = damage is None
             if damage is None:
                 damage = match(y, prior, settings.match, generator, note)
             misfit = damage.misfit
             images, learnt = damage.restore(y), damage.surrogate
+            forced = settings.output == "realism" and not damage.undamaged
+            if forced or (settings.output == "auto" and fitted and damage.error is not None):
+                found = realistic(y, images, damage, prior, settings.seed, settings.batch, note)
+                sharp = prior.images_of(found)
+                if forced or expressed(images, sharp, damage):
+                    images, latents = sharp, found
             simulated = damage.simulate(images, generator)
         else:
             own = settings.mimic if settings.method == "mimicgan" else settings.pgd
-            found, shown, made = [], [], []
+            steps, shown, made = [], [], []
             # Even parts: one image left over would get a surrogate of its own.
             parts = -(-len(y) // settings.batch)
             for index, part in enumerate(torch.tensor_split(y, parts)):
@@ -126,8 +141,8 @@ def restore(
                 with torch.no_grad():
                     made.append(prior.generator(z))
                     shown.append(learnt(made[-1]))
-                found.append(z)
-            latents, images, simulated = torch.cat(found), torch.cat(made), torch.cat(shown)
+                steps.append(z)
+            latents, images, simulated = torch.cat(steps), torch.cat(made), torch.cat(shown)
     return Restoration(
         images=to_user(images),
         simulated=to_user(simulated),

@@ -11,23 +11,26 @@ from mimicgan.files import written_whole
 from mimicgan.images import to_user
 from mimicgan.mimic import Step
 from mimicgan.overview import grid
+from mimicgan.presets import REALISM
 from mimicgan.restore import Settings
 
 
 def expected_steps(settings: Settings, count: int) -> int | None:
     """About how many updates the method will report; None where it makes none."""
+    parts = -(-count // settings.batch)
+    sharpening = parts * REALISM.iterations if settings.output != "fidelity" else 0
     if settings.method == "auto" and count >= settings.match.fewest:
         match = settings.match
         # Drawn ones, the nearest of them again, and variations; a few by moments come on top.
         search = match.draws + 4 * match.parents + match.rounds * (match.children + 15)
         fit = match.starts * match.short_steps + 2 * match.long_steps
         # Some of the simpler damages that are tried get steps, most do not.
-        return search + fit + 4 * match.pruning_steps + match.restorer_steps
+        return search + fit + 4 * match.pruning_steps + match.restorer_steps + sharpening
     if settings.method in ("auto", "universal"):
-        return None
+        return sharpening if settings.output == "realism" else None
     own = settings.mimic if settings.method == "mimicgan" else settings.pgd
     fitted = own.surrogate_steps if own.surrogate != "identity" else 0
-    return -(-count // settings.batch) * own.iterations * (fitted + own.latent_steps)
+    return parts * own.iterations * (fitted + own.latent_steps)
 
 
 def watched(

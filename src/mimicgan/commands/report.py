@@ -26,6 +26,7 @@ def report(result: Restoration, prior: str, source: str, found: ImageSet) -> dic
         "method": result.settings.method,
         "seed": result.settings.seed,
         "settings": asdict(result.settings),
+        "output": "fidelity" if result.latents is None else "realism",
         "understood": result.understood,
         "misfit": _finite(result.misfit),
         "message": message(result),

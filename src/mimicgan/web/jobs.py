@@ -31,7 +31,7 @@ from mimicgan.web.batch import Batch
 from mimicgan.web.limits import Limits
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-STAGES = {"search": "search", "restorer": "restorer"}
+STAGES = {"search": "search", "restorer": "restorer", "latent": "sharpen"}
 """Kind of update -> what is going on; the fit of the damage for all others."""
 SHOWN = 12
 DAMAGE_FILE = "damage.safetensors"

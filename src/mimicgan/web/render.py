@@ -18,8 +18,9 @@ STAGES = {
     "search": "1 of 3: searching for the damage",
     "fit": "2 of 3: fitting the damage",
     "restorer": "3 of 3: training a restorer for it",
+    "sharpen": "3 of 3: looking for sharp images",
 }
-COLOURS = {"search": "#8b5cf6", "fit": "#2563eb", "restorer": "#1a7f5a"}
+COLOURS = {"search": "#8b5cf6", "fit": "#2563eb", "restorer": "#1a7f5a", "sharpen": "#b45309"}
 WIDE, HIGH, EDGE = 640, 190, 36
 FIRST = 24
 """Comparisons that are seen without a click."""
