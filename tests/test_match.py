@@ -1,5 +1,6 @@
 """Matching distributions: the distance, the fit, the learnt damage on disk, the default method."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -184,9 +185,8 @@ def test_realism_looks_for_images_of_the_generator(prior) -> None:
 def test_the_output_is_sharp_where_the_restorer_knows_less_than_the_generator(
     prior, error: float | None, sharp: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "mimicgan.restore.match", lambda *_: Damage(Negative(), Negative(), 0, error)
-    )
+    learnt = Damage(Negative(), Negative(), 0, error)
+    monkeypatch.setattr(sys.modules["mimicgan.restore"], "match", lambda *_: learnt)
     y = (1 - prior.sample(4, torch.Generator().manual_seed(7))) / 2
     assert (package_restore(y, prior).latents is not None) == sharp
     assert package_restore(y, prior, Settings(output="fidelity")).latents is None
