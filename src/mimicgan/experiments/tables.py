@@ -25,6 +25,7 @@ from mimicgan.experiments.tables_others import (
     defence_short,
     recovery_long,
     recovery_short,
+    universal_short,
 )
 from mimicgan.experiments.unseen import CONTROL
 from mimicgan.experiments.unseen_corruptions import STRENGTHS
@@ -179,6 +180,7 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "defence-all": (defence.NAME, accuracies),
     "adaptive": ("adaptive", adaptive_short),
     "adaptive-all": ("adaptive", accuracies),
+    "universal": ("universal", universal_short),
     "universal-perturbation": ("universal", accuracies),
     "bench": ("bench", bench),
     "recovery": ("recovery", recovery_short),

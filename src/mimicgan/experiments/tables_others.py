@@ -75,6 +75,17 @@ def adaptive_short(record: Record) -> str:
     return grid(head, lines) + "\n\n" + caption(record)
 
 
+def universal_short(record: Record) -> str:
+    """Figure 4a: accuracy under a universal perturbation, against its scale."""
+    rows = record["rows"]
+    found, methods = indexed(rows), methods_of(rows)
+    lines = [
+        [variant.replace("=", " "), *(percent(found.get((task, variant, m))) for m in methods)]
+        for task, variant in places_of(rows)
+    ]
+    return grid(["Accuracy, %", *methods], lines) + "\n\n" + caption(record)
+
+
 def bench(record: Record) -> str:
     """What each method costs, and a folder of many images."""
     rows = record["rows"]
