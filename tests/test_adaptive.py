@@ -13,24 +13,10 @@ from mimicgan.experiments import adaptive
 from mimicgan.experiments.adaptive import Together, batch_game, model_space
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.defence import adversarial
-from mimicgan.match import MatchSettings
 from mimicgan.models.restorer import Restorer
+from test_job import TINY
 
 pytest.importorskip("foolbox")
-SMALL = MatchSettings(
-    bank=96,
-    draws=6,
-    rounds=1,
-    parents=2,
-    children=2,
-    sample=24,
-    starts=1,
-    short_steps=1,
-    long_steps=2,
-    pruning_steps=1,
-    attempts=1,
-    restorer_steps=1,
-)
 
 
 @pytest.fixture
@@ -84,7 +70,7 @@ def test_the_model_space_attack_fits_on_its_way_and_is_kept(
 
     monkeypatch.setattr(adaptive.Purified, "learn", learn)
     images, labels = bench.drawn(0, 0, 8)
-    made = model_space(bench, images, labels, 5, eps=0.1, settings=SMALL)
+    made = model_space(bench, images, labels, 5, eps=0.1, settings=TINY.match)
     assert (made - images).abs().max() <= 0.1 + 1e-6
     assert made.min() >= 0
     assert made.max() <= 1
@@ -92,6 +78,6 @@ def test_the_model_space_attack_fits_on_its_way_and_is_kept(
     assert [seed for seed, _ in learnt] == [6, 7]
     assert not torch.equal(learnt[0][1], learnt[1][1])
     assert changed(images, made).all()
-    again = model_space(bench, images, labels, 5, eps=0.1, settings=SMALL)
+    again = model_space(bench, images, labels, 5, eps=0.1, settings=TINY.match)
     assert torch.equal(made, again)
     assert len(learnt) == 2

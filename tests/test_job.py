@@ -137,17 +137,14 @@ def test_a_damage_that_changes_half_way_is_learnt_anew(
 
     def fake(observed, prior, settings):
         from mimicgan.learnt import Damage
-        from mimicgan.restore import restore
 
-        result = restore(observed, prior, "universal")
         plain = ComposedDamage(SHAPE).requires_grad_(False)
         # What the untrained generator makes is grey: brought to the mean of what is observed.
         plain.offset.copy_((observed * 2 - 1).mean(dim=0))
         plain.gain.fill_(-0.9)
-        object.__setattr__(result, "damage", Damage(plain, prior.restorer, 0.0))
-        return result
+        return Damage(plain, prior.restorer, 0.0)
 
-    monkeypatch.setattr("mimicgan.chunk.restore", fake)
+    monkeypatch.setattr("mimicgan.chunk.learnt_damage", fake)
     # The fake damage lies 2 from the first images and 17 from the inverted ones.
     monkeypatch.setattr("mimicgan.chunk.SLIGHT", 5.0)
     report = job(tmp_path / "in", tmp_path / "out")

@@ -172,7 +172,7 @@ def test_realism_looks_for_images_of_the_generator(prior) -> None:
     assert result.latents is not None
     torch.testing.assert_close(result.images, (prior.images_of(result.latents) + 1) / 2)
     torch.testing.assert_close(result.simulated, 1 - result.images)
-    # Two parts of three images; what the damage explains and what the restorer says agree.
+    # In parts of four and of two images; what the damage explains and what the restorer says agree.
     steps = [step for step in result.history if step.kind == "latent"]
     assert len(steps) == 2 * REALISM.iterations
     assert steps[REALISM.iterations - 1].loss < 0.7 * steps[0].loss

@@ -7,7 +7,7 @@ be done anywhere, twice, or in vain.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from mimicgan.images import rounded, to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.pictures import read_picture, unreadable
 from mimicgan.prior import Prior
-from mimicgan.restore import Settings, restore
+from mimicgan.restore import Settings, learnt_damage
 from mimicgan.set_distance import SetDistance, random_corners
 
 SAMPLE, COMPARED, SLIGHT = 100, 64, 0.03
@@ -131,10 +131,7 @@ class Work:
 
     def _learn(self, chunk: Chunk, observed: Tensor) -> tuple[Damage, Known | None]:
         """The damage of a chunk; nothing to keep where the images are too few to learn from."""
-        settings = replace(self.settings, output="fidelity")
-        damage = restore(observed[:SAMPLE], self.prior, settings).damage
-        if damage is None:
-            raise AssertionError("the method learns")
+        damage = learnt_damage(observed[:SAMPLE], self.prior, self.settings)
         if not isinstance(damage.surrogate, ComposedDamage):
             return damage, None
         return damage, Known(f"{chunk.label}.safetensors", damage.content())

@@ -58,9 +58,14 @@ class Damage:
     @torch.no_grad()
     def simulate(self, x: Tensor, generator: torch.Generator, batch: int = 500) -> Tensor:
         """The damage applied to images (n, c, h, w) in [-1, 1]."""
+        surrogate = self.drawing_from(generator)
+        return torch.cat([surrogate(part) for part in torch.split(x, batch)]).clamp(-1, 1)
+
+    def drawing_from(self, generator: torch.Generator) -> nn.Module:
+        """The surrogate, whose random numbers come from ``generator`` from now on."""
         if isinstance(self.surrogate, ComposedDamage):
             self.surrogate.generator = generator
-        return torch.cat([self.surrogate(part) for part in torch.split(x, batch)]).clamp(-1, 1)
+        return self.surrogate
 
     def save(self, path: Path | str) -> None:
         """Write to a safetensors file that ``load`` reads."""

@@ -112,7 +112,6 @@ def match(
     return damage
 
 
-@torch.no_grad()
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
     """Mean distance of ``images`` (n, c, h, w) in [-1, 1] to what is restored of them."""
     again = damage.restore(damage.simulate(images, generator))

@@ -20,7 +20,7 @@ from mimicgan.user_program import EXPORTED, PICKLES, SCRIPTED, load_program
 ONNX = ".onnx"
 
 
-class _Ranged(nn.Module):
+class Ranged(nn.Module):
     """A network for images in [-1, 1], for images in [0, 1]."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -75,7 +75,7 @@ def any_classifier(
     else:
         model, images_in = load_classifier(name_or_path), (-1, 1)
     if images_in[0] == -1:
-        model = _Ranged(model)
+        model = Ranged(model)
     check_classifier(model, prior)
     return model
 

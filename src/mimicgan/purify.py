@@ -1,7 +1,6 @@
 """Section 4.3: clean and predict. A classifier behind a restoration, as one module."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal, Self
 
 import torch
@@ -11,7 +10,7 @@ from mimicgan.errors import UserError
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
-from mimicgan.restore import Method, Settings, restore
+from mimicgan.restore import Method, Settings, learnt_damage, restore
 from mimicgan.training.hardening import HardenSettings, harden
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
@@ -92,10 +91,7 @@ class Cleaner(nn.Module):
         return torch.tensor_split(x, -(-len(x) // self.settings.batch))
 
     def _fitted(self, part: Tensor) -> Damage:
-        settings = replace(self.settings, method="auto", output="fidelity")
-        damage = restore(part.detach(), self.prior, settings).damage
-        if damage is None:
-            raise AssertionError("method auto always learns a damage")
+        damage = learnt_damage(part.detach(), self.prior, self.settings)
         if damage.undamaged and self.prior.restorer is not None:
             # What looks undamaged may have been changed by an attacker, too little to be seen.
             return Damage.universal(self.prior)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mimicgan.damage import ComposedDamage
 from mimicgan.learnt import Damage
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import REALISM
@@ -13,8 +12,6 @@ from mimicgan.prior import Prior
 
 CANDIDATES = 1024
 """Latents among which the starts are looked for."""
-
-
 CLOSE = 0.5
 """An image of the generator counts as expressing a restored one at this share of its error."""
 
@@ -46,28 +43,24 @@ def realistic(
     restored image as a second observation.
     """
     generator = torch.Generator().manual_seed(seed)
-    if isinstance(damage.surrogate, ComposedDamage):
-        damage.surrogate.generator = generator
+    both = _Both(damage.drawing_from(generator))
     known = prior.bank
     latents = prior.draw(CANDIDATES, generator) if known is None else known[:CANDIDATES]
     images = prior.images_of(latents).flatten(1)
     found = []
     for part, near in zip(torch.split(y, batch), torch.split(restored, batch), strict=True):
         start = latents[torch.cdist(near.flatten(1), images).argmin(dim=1)]
-        both = _Both(damage.surrogate)
         goal = torch.cat([part, near], dim=1)
         z, _ = mimic(goal, prior, REALISM, generator, both, callback, start=start)
         found.append(z)
     return torch.cat(found)
 
 
-def expressed(restored: Tensor, sharp: Tensor, damage: Damage) -> bool:
+def expressed(restored: Tensor, sharp: Tensor, error: float) -> bool:
     """Whether images of the generator are near the restored ones, both (n, c, h, w) in [-1, 1].
 
-    Near is what the restorer is expected to get wrong anyway: then the generator's images lose
-    nothing that the observations could tell. A restorer that gets nearly all right knows details
-    that the generator cannot make.
+    Near is what the restorer is expected to get wrong anyway (``Damage.error``): then the
+    generator's images lose nothing that the observations could tell. A restorer that gets nearly
+    all right knows details that the generator cannot make.
     """
-    if damage.error is None:
-        return False
-    return float((sharp - restored).abs().mean()) < CLOSE * damage.error
+    return float((sharp - restored).abs().mean()) < CLOSE * error

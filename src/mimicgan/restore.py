@@ -124,15 +124,16 @@ def restore(
             misfit = damage.misfit
             images, learnt = damage.restore(y), damage.surrogate
             forced = settings.output == "realism" and not damage.undamaged
-            if forced or (settings.output == "auto" and fitted and damage.error is not None):
-                found = realistic(y, images, damage, prior, settings.seed, settings.batch, note)
-                sharp = prior.images_of(found)
-                if forced or expressed(images, sharp, damage):
-                    images, latents = sharp, found
+            error = damage.error if fitted and settings.output == "auto" else None
+            if forced or error is not None:
+                z = realistic(y, images, damage, prior, settings.seed, settings.batch, note)
+                sharp = prior.images_of(z)
+                if error is None or expressed(images, sharp, error):
+                    images, latents = sharp, z
             simulated = damage.simulate(images, generator)
         else:
             own = settings.mimic if settings.method == "mimicgan" else settings.pgd
-            steps, shown, made = [], [], []
+            found, shown, made = [], [], []
             # Even parts: one image left over would get a surrogate of its own.
             parts = -(-len(y) // settings.batch)
             for index, part in enumerate(torch.tensor_split(y, parts)):
@@ -141,8 +142,8 @@ def restore(
                 with torch.no_grad():
                     made.append(prior.generator(z))
                     shown.append(learnt(made[-1]))
-                steps.append(z)
-            latents, images, simulated = torch.cat(steps), torch.cat(made), torch.cat(shown)
+                found.append(z)
+            latents, images, simulated = torch.cat(found), torch.cat(made), torch.cat(shown)
     return Restoration(
         images=to_user(images),
         simulated=to_user(simulated),
@@ -155,3 +156,11 @@ def restore(
         seconds=time.perf_counter() - started,
         generator_passes=passes.images,
     )
+
+
+def learnt_damage(observed: Tensor, prior: Prior, settings: Settings) -> Damage:
+    """The damage that ``restore`` learns by the method auto, without looking for sharp images."""
+    damage = restore(observed, prior, replace(settings, method="auto", output="fidelity")).damage
+    if damage is None:
+        raise AssertionError("method auto always learns a damage")
+    return damage

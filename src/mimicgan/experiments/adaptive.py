@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.attacks import ATTACKS, attacked
-from mimicgan.errors import UserError
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
-from mimicgan.experiments.defence import Internal, adversarial, kept
+from mimicgan.experiments.defence import adversarial, attackable, kept
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
@@ -63,9 +62,7 @@ def model_space(
 
     The seeds of these fits are not the defender's, which nobody knows.
     """
-    if bench.classifier is None:
-        raise UserError("an attack needs a classifier; use a bench that has one")
-    classifier = Internal(bench.classifier)
+    classifier = attackable(bench)
     settings = settings or MatchSettings()
     parts = {
         "attack": "model-space",

@@ -20,7 +20,7 @@ from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
 from mimicgan.files import written_whole
-from mimicgan.images import to_internal
+from mimicgan.predict import Ranged
 from mimicgan.purify import Gradient, Purified
 from mimicgan.training.hardening import HardenSettings
 
@@ -83,9 +83,7 @@ def adversarial(
     }
 
     def make() -> Tensor:
-        if bench.classifier is None:
-            raise UserError("an attack needs a classifier; use a bench that has one")
-        model: nn.Module = Internal(bench.classifier)
+        model = attackable(bench)
         if through:
             damage = bench.guard if hardened else None
             model = Purified(model, bench.prior, damage=damage, gradient=through)
@@ -95,6 +93,13 @@ def adversarial(
         return attacked(name, model, images, target, eps=eps, seed=seed)
 
     return kept(bench, parts, images, ("mimicgan.attacks",), make)
+
+
+def attackable(bench: Bench) -> nn.Module:
+    """The classifier of ``bench`` for images in [0, 1]; UserError where it has none."""
+    if bench.classifier is None:
+        raise UserError("an attack needs a classifier; use a bench that has one")
+    return Ranged(bench.classifier)
 
 
 def kept(
@@ -119,18 +124,6 @@ def kept(
         with written_whole(path) as partial_path:
             save_file({"images": made.contiguous()}, partial_path)
     return load_file(path)["images"]
-
-
-class Internal(nn.Module):
-    """A classifier of images in [-1, 1], for images in [0, 1]."""
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(to_internal(x))
-        return logits
 
 
 OBFUSCATED = "obfuscated"

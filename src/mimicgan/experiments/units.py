@@ -118,14 +118,14 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
         observed = unit.case.damage(truth, draw()).clamp(0, 1)
     sample = Sample(unit.case, observed, truth, seed, draw)
     outcome = METHODS[unit.method].run(sample, bench)
-    images, truth = outcome.images[: unit.case.judged], truth[: unit.case.judged]
+    images, truth, labels = (part[: unit.case.judged] for part in (outcome.images, truth, labels))
     # The images around the judged ones are not in its row, nor is what they cost.
     share = len(truth) / len(observed)
     with torch.no_grad():
         judge, correct = outcome.classifier or bench.classifier, None
         if judge is not None:
             predicted = judge(to_internal(images)).argmax(dim=1)
-            correct = int((predicted == labels[: unit.case.judged]).sum())
+            correct = int((predicted == labels).sum())
         features = None
         if bench.classifier is None and bench.prior.discriminator is not None:
             apart = feature_distance(images, truth, bench.prior.discriminator)

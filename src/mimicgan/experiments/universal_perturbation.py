@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from mimicgan.attacks import universal_perturbation
-from mimicgan.errors import UserError
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
-from mimicgan.experiments.defence import Internal
+from mimicgan.experiments.defence import attackable
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
@@ -32,13 +31,12 @@ METHODS = (
 
 def perturbed(bench: Bench, images: Tensor, _labels: Tensor, seed: int, *, scale: float) -> Tensor:
     """Images (n, c, h, w) in [0, 1] plus ``scale`` times a perturbation of training images."""
-    if bench.classifier is None:
-        raise UserError("an attack needs a classifier; use a bench that has one")
+    classifier = attackable(bench)
     generator = torch.Generator().manual_seed(seed)
     train = bench.train()
     chosen = train[torch.randint(len(train), (COUNT,), generator=generator)].float() / 255
     target = int(torch.randint(10, (), generator=generator))
-    change = universal_perturbation(Internal(bench.classifier), chosen, target)
+    change = universal_perturbation(classifier, chosen, target)
     return (images + scale * change).clamp(0, 1)
 
 
