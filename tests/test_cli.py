@@ -148,6 +148,30 @@ def test_train_classifier(
     assert told["test"]["n_images"] == 600
 
 
+def test_train_supervised_learns_a_known_damage_that_restore_takes(
+    tmp_path: Path,
+    fashion: fashion_mnist.FashionMnist,
+    prior_folder: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, out, damaged = tmp_path / "photos", tmp_path / "out", tmp_path / "damaged"
+    data.mkdir()
+    write_images(data, [f"{i}.png" for i in range(60)], fashion.images[:60].float() / 255)
+    source = ("--data", data, "--prior", prior_folder, "--out", out)
+    steps = ("--steps", "60", "--batch", "8", "--learning-rate", "0.003")
+    command = ("train", "supervised", "--task", "unseen:gamma:high", *source, *steps, "--json")
+    assert call(*command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["psnr"] > told["psnr_observed"] + 1
+    assert told["n_images"] < 60
+    assert call("corrupt", data, damaged, "--kind", "unseen:gamma:high") == 0
+    learnt = ("--prior", prior_folder, "--damage", told["damage"])
+    assert call("restore", damaged, tmp_path / "restored", *learnt) == 0
+    assert len(listing(tmp_path / "restored")) == 60 + 2
+    assert "other settings" in mistake(capsys, *command, "--once")
+    assert "--list" in mistake(capsys, *command, "--task", "gama")
+
+
 def test_data_and_reproduce_refuse_what_they_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +180,14 @@ def test_data_and_reproduce_refuse_what_they_cannot_do(
     assert "robust-classification" in mistake(capsys, "reproduce", "everything")
     assert call("reproduce") == 0
     assert "robust-classification" in capsys.readouterr().out
+
+
+def test_bench_refuses_before_it_measures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--repeats" in mistake(capsys, "bench", "--repeats", "0")
+    assert "--folder" in mistake(capsys, "bench", "--folder", "10001")
+    assert "name a file" in mistake(capsys, "bench", "--out", tmp_path)
 
 
 def test_help_teaches_and_version_tells(capsys: pytest.CaptureFixture[str]) -> None:

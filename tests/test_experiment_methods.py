@@ -1,7 +1,7 @@
 """The methods that experiments compare, and the experiments themselves."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from experiment_cases import SHAPE, inverted, tiny_bench
 from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.data.fashion_mnist import FashionMnist
 from mimicgan.errors import UserError
+from mimicgan.experiments import bench as bench_module
 from mimicgan.experiments import methods, supervised, units
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case, Sample
@@ -30,15 +32,9 @@ from mimicgan.experiments.unseen import cases as unseen_cases
 from mimicgan.experiments.unseen_corruptions import UNSEEN
 from mimicgan.presets import PGD
 from mimicgan.training.checkpoint import step_generator
+from mimicgan.training.supervised import SupervisedSettings, real_pairs
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these only wait for a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -95,7 +91,7 @@ def test_knowing_the_damage_comes_nearer_than_not_knowing_it(
 def test_the_supervised_bound_learns_and_is_kept(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = supervised.SupervisedSettings(steps=20, batch=4, learning_rate=3e-3)
+    settings = SupervisedSettings(steps=20, batch=4, learning_rate=3e-3)
     sample = sample_of(bench, inverted)
     network = supervised.supervised_restorer(sample, bench, settings)
     files = list((bench.runs / "supervised").iterdir())
@@ -108,6 +104,22 @@ def test_the_supervised_bound_learns_and_is_kept(
     assert float(error) < 0.9 * float((y - (sample.truth * 2 - 1)).abs().mean())
 
 
+def test_adversarial_training_trains_a_classifier_of_its_own_once(
+    bench: Bench, fashion: FashionMnist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(bench_module.HARDENED, steps=2, batch=8)
+    monkeypatch.setattr(bench_module, "HARDENED", settings)
+    bench = replace(bench, labelled=lambda: (fashion.images, fashion.labels))
+    sample = replace(sample_of(bench, inverted), observed=fashion.images[:3].float() / 255)
+    first, again = (METHODS["adversarial-training"].run(sample, each) for each in (bench, bench))
+    assert first.logits is not None
+    assert again.logits is not None
+    assert first.logits.shape == (3, 10)
+    assert torch.equal(first.logits, again.logits)
+    assert len(list((bench.runs / "hardened").iterdir())) == 1
+    assert torch.equal(first.images, sample.observed)
+
+
 def test_a_damage_drawn_once_is_the_same_on_every_pair(bench: Bench) -> None:
     def pattern(images: Tensor, generator: torch.Generator) -> Tensor:
         return (images * 0 + torch.rand(SHAPE, generator=generator)).clamp(0, 1)
@@ -115,7 +127,8 @@ def test_a_damage_drawn_once_is_the_same_on_every_pair(bench: Bench) -> None:
     sample = sample_of(bench, pattern)
     fixed = replace(sample, case=replace(sample.case, drawn_once=True))
     for given, same in ((sample, False), (fixed, True)):
-        pairs = supervised.real_pairs(bench.images, given, 2)
+        draw = given.draw if given.case.drawn_once else None
+        pairs = real_pairs(given.case.damage, bench.images, 2, draw)
         (first, _), (second, clean) = (pairs(step, step_generator(5, step)) for step in (0, 1))
         assert torch.equal(first, second) == same
         assert torch.equal(first[:1], given.observed[:1] * 2 - 1) == same

@@ -1,6 +1,5 @@
 """The experiments' machinery on a tiny prior: what is measured, kept, shared out and pooled."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +19,7 @@ from mimicgan.experiments.record import Measured, command, read_record, rows_of
 from mimicgan.experiments.runner import Experiment, chosen, run, share_of
 from mimicgan.prior import Prior
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these only wait for a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mimicgan.losses import adversarial_loss, energy_distance, identity_loss, mimicking_loss
+from mimicgan.losses import (
+    MANY,
+    adversarial_loss,
+    energy_distance,
+    identity_loss,
+    mimicking_loss,
+    spread,
+)
 
 SHAPE = (3, 2, 4, 5)
 
@@ -71,3 +78,15 @@ def test_energy_distance_has_a_finite_gradient_at_equal_points() -> None:
     a = torch.ones(4, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(energy_distance(a, torch.ones(5, 3)), a)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_spread_of_many_rows_is_about_the_mean_over_all_pairs(parts: int) -> None:
+    rows = torch.randn(parts * MANY + 7, 5, generator=torch.Generator().manual_seed(parts))
+    rows[::2] *= 3
+    n = len(rows)
+    every = torch.cdist(rows, rows).sum().item() / (n * (n - 1))
+    assert spread(rows).item() == pytest.approx(every, rel=0.02)
+    # No row may meet itself: that would be a distance of zero.
+    apart = torch.zeros(2 * MANY, 2 * MANY).fill_diagonal_(1.0)
+    assert spread(apart).item() == pytest.approx(2**0.5, rel=1e-3)

@@ -3,7 +3,6 @@
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
-from mimicgan.fit import fit_damage, prior_mismatch, same_greys, same_moments
+from mimicgan.first_guess import FirstGuesses, right_turn
+from mimicgan.fit import Fit, fit_damage, prior_mismatch, same_greys, same_moments, turned
 from mimicgan.learnt import Damage
-from mimicgan.losses import energy_distance
-from mimicgan.match import MatchSettings, expected_error, simulated_pairs
+from mimicgan.match import MatchSettings, expected_error, match, simulated_pairs
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
@@ -45,26 +44,30 @@ def prior() -> Prior:
     return Prior(untrained_generator(), 100, (1, 28, 28), restorer=Restorer((1, 28, 28)))
 
 
-def test_energy_distance_against_plain_loops() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(7, 3)), rng.normal(1, 2, size=(5, 3))
-
-    def mean(pairs) -> float:
-        return float(np.mean([np.linalg.norm(p - q) for p, q in pairs]))
-
-    expected = 2 * mean([(p, q) for p in a for q in b])
-    expected -= mean([(a[i], a[j]) for i in range(7) for j in range(7) if i != j])
-    expected -= mean([(b[i], b[j]) for i in range(5) for j in range(5) if i != j])
-    found = energy_distance(torch.from_numpy(a), torch.from_numpy(b)).item()
-    assert found == pytest.approx(expected, abs=1e-4)
-
-
 def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
     distance = SetDistance(x[:200], random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
     assert abs(distance(x[200:400]).item()) < 0.01
     assert distance(-x[200:400]).item() > 0.1
     assert distance(x[200:400] + 0.3 * torch.randn(200, 1, 28, 28)).item() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "share"),
+    [
+        ((1, 28, 28), 100, 1.0),
+        ((1, 28, 28), 1000, 1.0),
+        ((1, 28, 28), 25, 0.5**0.5),
+        ((3, 56, 56), 100, 0.5),
+        ((3, 56, 56), 25, 0.5),
+    ],
+)
+def test_smaller_batches_for_larger_and_for_fewer_images(
+    shape: tuple[int, int, int], count: int, share: float
+) -> None:
+    sized = MatchSettings(sample=200, restorer_batch=100).sized(shape, count)
+    assert sized.sample == round(200 * share)
+    assert sized.restorer_batch == round(100 * share)
 
 
 def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
@@ -84,6 +87,46 @@ def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
     assert not fit.undamaged
 
 
+@pytest.mark.parametrize("turn", [lambda x: x.flip(2), lambda x: x.rot90(1, (2, 3))])
+def test_the_fit_finds_that_images_were_turned(fashion, turn) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    settings = MatchSettings(draws=8, rounds=2, sample=64, starts=1, short_steps=5, long_steps=10)
+    generator = torch.Generator().manual_seed(0)
+    # What knows images the right way up says of turned ones that they are none.
+    upright = x[:80].mean(dim=0)
+
+    def restore(y: Tensor) -> Tensor:
+        like = (y - upright).square().mean() < (turn(y) - upright).square().mean()
+        return y if like else -torch.ones_like(y)
+
+    fit = fit_damage(turn(x[:80]), x[100:400], settings, generator, None, 0.02, restore)
+    assert not fit.undamaged
+    torch.testing.assert_close(fit.damage(x[400:420]), turn(x[400:420]), atol=0.1, rtol=0)
+
+
+def test_first_guesses_are_made_of_images_turned_back(fashion) -> None:
+    x = fashion.images[:20].float() / 127.5 - 1
+    distance = SetDistance(x.rot90(1, (2, 3)), random_corners((1, 28, 28), torch.Generator()))
+    seen = []
+
+    def restore(y: Tensor) -> Tensor:
+        seen.append(y)
+        return y
+
+    guesses = FirstGuesses(x.rot90(1, (2, 3)), restore, 0.1)
+    plain = ComposedDamage((1, 28, 28))
+    right, other = (
+        next(d for d in turned(plain, torch.Generator()) if right_turn(d).tolist() == turn)
+        for turn in ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, 1.0]])
+    )
+    # Whatever the turn, this restorer gives the observation itself, turned back and turned again.
+    assert [round(guesses.apart(d, distance), 3) for d in (plain, right, other)] == [0, 0, 0]
+    torch.testing.assert_close(seen[1], x, atol=1e-3, rtol=0)
+    torch.testing.assert_close(seen[2], x.rot90(1, (2, 3)).flip(3), atol=1e-3, rtol=0)
+    assert guesses.apart(right, distance) < 1e-3
+    assert len(seen) == 3
+
+
 def test_clean_images_are_recognised_and_come_back_as_they_are(prior, fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
     settings = MatchSettings(draws=20, rounds=1, sample=64, starts=1, short_steps=5, long_steps=20)
@@ -91,6 +134,18 @@ def test_clean_images_are_recognised_and_come_back_as_they_are(prior, fashion) -
     assert fit.undamaged
     assert fit.misfit < 1
     torch.testing.assert_close(fit.damage(x[:5]), x[:5], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (1.5, False)])
+def test_images_that_nothing_explains_are_not_undamaged(
+    prior, misfit: float, undamaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    monkeypatch.setattr(
+        sys.modules["mimicgan.match"], "fit_damage", lambda *_: Fit(plain, misfit, True)
+    )
+    y = prior.sample(5, torch.Generator().manual_seed(3))
+    assert match(y, prior, SMALL, torch.Generator().manual_seed(0)).undamaged == undamaged
 
 
 def test_moments_and_greys_are_those_of_the_observations(fashion) -> None:

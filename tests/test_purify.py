@@ -167,11 +167,53 @@ def test_what_looks_undamaged_is_cleaned_all_the_same(
         torch.testing.assert_close(learnt(images), expected)
 
 
+@pytest.mark.parametrize(("change", "used"), [(0.01, False), (0.2, True)])
+def test_a_slight_damage_is_left_to_the_universal_restorer(
+    prior, classifier, images, monkeypatch: pytest.MonkeyPatch, change: float, used: bool
+) -> None:
+    class Darker(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x - change
+
+    torch.manual_seed(4)
+    learnt = Damage(Darker(), Restorer(SHAPE).eval(), 0.0)
+    monkeypatch.setattr("mimicgan.purify.learnt_damage", lambda *_: learnt)
+    cleaned = Purified(classifier, prior, "auto").cleaned(images)
+    expected = learnt if used else Damage.universal(prior)
+    torch.testing.assert_close(cleaned * 2 - 1, expected.restore(images * 2 - 1))
+
+
 def test_a_given_damage_is_used(prior, classifier, images) -> None:
     torch.manual_seed(3)
     other = Damage(nn.Identity(), Restorer(SHAPE).eval())
     cleaned = Purified(classifier, prior, damage=other).cleaned(images)
     torch.testing.assert_close(cleaned * 2 - 1, other.restore(images * 2 - 1))
+
+
+def test_smoothing_averages_probabilities_over_noisy_copies(prior, classifier, images) -> None:
+    model = Purified(classifier, prior, Settings("universal", seed=5), smoothing=0.1, draws=3)
+    generator = torch.Generator().manual_seed(5)
+    plain = Purified(classifier, prior)
+    with torch.no_grad():
+        copies = [
+            (images + 0.1 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+            for _ in range(3)
+        ]
+        expected = sum(plain(copy).softmax(dim=1) for copy in copies) / 3
+        torch.testing.assert_close(model(images).softmax(dim=1), expected)
+        torch.testing.assert_close(model(images).exp().sum(dim=1), torch.ones(6))
+    x = images.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x)[0, 3], x)
+    assert slope[0].abs().sum() > 0
+    assert slope[1:].abs().sum() == 0
+
+
+def test_smoothing_needs_a_restorer_and_sensible_numbers(prior, classifier, images) -> None:
+    for numbers in ({"smoothing": -0.1}, {"draws": 0}):
+        with pytest.raises(UserError, match="draws"):
+            Purified(classifier, prior, **numbers)
+    with pytest.raises(UserError, match="learn"):
+        Purified(classifier, prior, "auto", smoothing=0.1)(images)
 
 
 def test_a_misled_image_stays_within_the_strength(classifier, images) -> None:

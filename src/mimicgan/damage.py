@@ -203,11 +203,13 @@ class ComposedDamage(nn.Module):
     def complexity(self) -> Tensor:
         """How far from the identity: a sum of absolute deviations, each part on its own scale.
 
-        The curve counts by its bends: where few pixels fall, it goes straight on.
+        The curve counts by its bends: where few pixels fall, it goes straight on. Images that are
+        mirrored, or turned by a right angle, are as simple as those that are not.
         """
         bends = self.curve.diff(n=2)
+        place = torch.eye(2, 3) + self.affine
         parts = [
-            20 * self.affine.abs().mean(),
+            20 * (place - place.detach().round()).abs().mean(),
             20 * self.field.abs().mean(),
             self.jitter.abs(),
             self.pooling.abs().sum(),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
+from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
 from mimicgan.random_damage import random_damage
 from mimicgan.set_distance import SetDistance, random_corners
@@ -122,21 +123,21 @@ def fit_damage(
     generator: torch.Generator,
     callback: Callable[[Step], None] | None = None,
     mismatch: float = 0.02,
-    guess: Tensor | None = None,
+    restore: Restore | None = None,
 ) -> Fit:
     """The damage under which generated images ``bank`` (m, c, h, w) look like y (n, c, h, w).
 
     All images are in [-1, 1]. ``mismatch`` is the set distance of real clean images to the bank,
-    ``guess`` (n, c, h, w) what the clean images may be, from a restorer that knows no damage.
+    ``restore`` gives first guesses of the clean images, knowing no damage.
     """
     shape = (y.shape[1], y.shape[2], y.shape[3])
     y = y[: 2 * settings.sample]
     distance = SetDistance(y, random_corners(shape, generator))
     large = bank[: 4 * settings.sample]
-    pairs = None if guess is None else (guess[: len(y)], settings.paired)
+    guesses = None if restore is None else FirstGuesses(y, restore, settings.paired)
 
     def value(damage: ComposedDamage, x: Tensor) -> float:
-        return _value(damage, x, distance, generator, pairs)
+        return _value(damage, x, distance, generator, guesses)
 
     tried = itertools.count()
 
@@ -152,10 +153,10 @@ def fit_damage(
         refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
-    best, gone = _pruned(best, bank, distance, settings, generator, callback, pairs)
+    best, gone = _pruned(best, bank, distance, settings, generator, callback, guesses)
     _refine(best, bank, distance, settings, settings.long_steps, generator, callback, gone)
     plain = ComposedDamage(shape).requires_grad_(False).eval()
-    gain = _value(plain, large, distance, generator) - _value(best, large, distance, generator)
+    gain = value(plain, large) - value(best, large)
     if undamaged := gain < settings.margin:
         best = plain
     apart = distance(_simulated(best, bank, distance, generator)).item()
@@ -172,7 +173,7 @@ def _pruned(
     settings: FitSettings,
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,
-    pairs: tuple[Tensor, float] | None,
+    guesses: FirstGuesses | None,
 ) -> tuple[ComposedDamage, frozenset[str]]:
     """The damage without the parts that it can do without, and the names of what was taken away."""
     large = bank[: 3 * settings.sample]
@@ -180,7 +181,7 @@ def _pruned(
 
     def value(damage: ComposedDamage) -> float:
         # The same random numbers for all, so that small differences count.
-        return _value(damage, large, distance, torch.Generator().manual_seed(seed), pairs)
+        return _value(damage, large, distance, torch.Generator().manual_seed(seed), guesses)
 
     spare = settings.spare * float(_noise(damage, bank, distance, generator).std())
     gone: frozenset[str] = frozenset()
@@ -243,6 +244,8 @@ def _search(
     def variations(parents: list[ComposedDamage]) -> Iterator[ComposedDamage]:
         for index in range(settings.children):
             yield random_damage(shape, generator, parents[index % len(parents)])
+        for parent in (plain, parents[0]):
+            yield from turned(parent, generator)
         for parent in (plain, *parents[: settings.parents // 2]):
             yield same_moments(parent, x, y)
             yield same_greys(parent, x, y)
@@ -250,7 +253,7 @@ def _search(
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))
-    rough = sorted(ranked(drawn, x[: len(x) // 3]), key=_first)[: 4 * settings.parents]
+    rough = sorted(ranked(drawn, x[: max(1, len(x) // 3)]), key=_first)[: 4 * settings.parents]
     found = ranked(iter([plain, *(damage for _, damage in rough)]))
     for _ in range(settings.rounds):
         found = sorted(found, key=_first)[: settings.parents]
@@ -263,6 +266,23 @@ def _copied(damage: ComposedDamage) -> ComposedDamage:
     other.load_state_dict(damage.state_dict())
     other.generator = damage.generator
     return other
+
+
+@torch.no_grad()
+def turned(damage: ComposedDamage, generator: torch.Generator) -> Iterator[ComposedDamage]:
+    """Copies that mirror the images or turn them first, by right angles where they are square, and
+    by two angles drawn at random: no gradient leads so far."""
+    _, height, width = damage.shape
+    angles = torch.rand(2, generator=generator) * 2 * torch.pi
+    cos, sin = angles.cos(), angles.sin()
+    turns = [torch.diag(torch.tensor(signs)) for signs in ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0))]
+    if height == width:
+        turns += [turn.flip(0) for turn in (torch.eye(2), *turns)]
+    turns += [torch.tensor([[c, -s], [s, c]]) for c, s in zip(cos, sin, strict=True)]
+    for turn in turns:
+        other = _copied(damage)
+        other.affine.copy_(turn @ (torch.eye(2, 3) + damage.affine) - torch.eye(2, 3))
+        yield other
 
 
 @torch.no_grad()
@@ -330,14 +350,11 @@ def _value(
     x: Tensor,
     distance: SetDistance,
     generator: torch.Generator,
-    pairs: tuple[Tensor, float] | None = None,
+    guesses: FirstGuesses | None = None,
 ) -> float:
     damage.requires_grad_(False).generator = generator
     value = distance(damage(x)).item()
-    if pairs is None:
-        return value
-    guess, weight = pairs
-    return value + weight * distance.paired(damage(guess)).item()
+    return value if guesses is None else value + guesses.apart(damage, distance)
 
 
 def _refine(

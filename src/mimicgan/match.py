@@ -44,13 +44,14 @@ class MatchSettings(FitSettings):
     fewest: int = 4
     """With fewer observations nothing is fitted and the universal restorer is used."""
 
-    def sized(self, shape: tuple[int, int, int]) -> "MatchSettings":
-        """The settings for images (c, h, w) of ``shape``: those above are for 28x28.
+    def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
+        """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
 
         ``sample`` and ``restorer_batch`` fall as the side grows, so that the time grows with the
-        side and not with its square.
+        side and not with its square, and with fewer images, of which less can be learnt.
         """
-        share = min(1.0, (28 * 28 / (shape[1] * shape[2])) ** 0.5)
+        by_side = (28 * 28 / (shape[1] * shape[2])) ** 0.5
+        share = min(1.0, by_side, (count / 100) ** 0.25)
         return replace(
             self,
             sample=max(1, round(self.sample * share)),
@@ -71,9 +72,10 @@ def match(
     """
     if len(y) < settings.fewest:
         return Damage.universal(prior)
-    settings = settings.sized(prior.image_shape)
+    settings = settings.sized(prior.image_shape, len(y))
     bank = rounded(prior.typical(settings.bank, generator))
-    guess = None if prior.restorer is None else Damage.universal(prior).restore(y)
+    universal = None if prior.restorer is None else Damage.universal(prior).restore
+    guess = None if universal is None else universal(y)
 
     def fitting(step: Step) -> None:
         if callback is not None:
@@ -81,11 +83,12 @@ def match(
 
     fits: list[Fit] = []
     while len(fits) < settings.attempts:
-        fits.append(fit_damage(y, bank, settings, generator, fitting, prior.mismatch, guess))
-        if fits[-1].undamaged or fits[-1].misfit < settings.good_misfit:
+        fits.append(fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal))
+        if fits[-1].misfit < settings.good_misfit:
             break
-    fit = min(fits, key=lambda each: (not each.undamaged, each.misfit))
-    if fit.undamaged:
+    fit = min(fits, key=lambda each: each.misfit)
+    # Images that no damage explains, the identity among them, are not undamaged.
+    if fit.undamaged and fit.misfit < settings.good_misfit:
         # A restorer costs even a clean image some detail.
         return Damage(fit.damage, nn.Identity(), fit.misfit)
     seed = int(torch.randint(2**31, (), generator=generator))

@@ -43,8 +43,10 @@ class MimicSettings:
     """Scale of the last convolution at the start."""
 
 
-MIMICGAN = MimicSettings()
-PGD = replace(MIMICGAN, surrogate="identity", surrogate_steps=0, identity=0.0)
+MIMICGAN = MimicSettings(latent_rate=0.1, norm="l2", scale=0.01)
+"""One setting for every corruption, chosen by `reproduce sweep`. Squares, where equation 3 has
+l1: where most pixels are replaced by one value, the l1 surrogate that does best is a constant."""
+PGD = MimicSettings(surrogate="identity", surrogate_steps=0)
 
 REALISM = replace(PGD, iterations=50, latent_steps=1, adversarial=0.0)
 """From the nearest known latent to one whose image explains an observation under a learnt damage.

@@ -1,5 +1,6 @@
 """Section 4.3: clean and predict. A classifier behind a restoration, as one module."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, Self
 
@@ -15,6 +16,10 @@ from mimicgan.training.hardening import HardenSettings, harden
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
+SLIGHT = 0.05
+"""Mean change of a pixel, of [-1, 1], below which a learnt damage is not what a classifier suffers
+from."""
+
 
 class Cleaner(nn.Module):
     """Images (n, c, h, w) in [0, 1] -> restored ones, as a module with a gradient.
@@ -23,8 +28,8 @@ class Cleaner(nn.Module):
     ``damage`` clean each image by itself, at the cost of a forward pass. The other methods learn
     the damage from the images of a call, in parts of ``settings.batch`` that are made even, so that
     an image's result depends on the images around it; ``learn`` fixes a damage once, after which
-    one image is as good as many. Images that look undamaged go through the prior's restorer: a
-    small attack is no damage to ``restore``, which gives them back as they are.
+    one image is as good as many. Images that look undamaged, or hardly damaged, go through the
+    prior's restorer: a small attack is no damage to ``restore``, which gives them back as they are.
 
     ``gradient`` is what an attacker, or a training, gets with respect to the images:
     ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
@@ -92,10 +97,17 @@ class Cleaner(nn.Module):
 
     def _fitted(self, part: Tensor) -> Damage:
         damage = learnt_damage(part.detach(), self.prior, self.settings)
-        if damage.undamaged and self.prior.restorer is not None:
-            # What looks undamaged may have been changed by an attacker, too little to be seen.
+        if self.prior.restorer is not None and self._slight(damage):
+            # What looks undamaged may have been changed by an attacker, too little to be seen; and
+            # a restorer for a slight damage lets pass what an attacker hid.
             return Damage.universal(self.prior)
         return damage
+
+    def _slight(self, damage: Damage) -> bool:
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        clean = self.prior.typical(256, generator)
+        change = (damage.simulate(clean, generator) - clean).abs().mean()
+        return damage.undamaged or float(change) < SLIGHT
 
     def _solved(self, x: Tensor) -> Tensor:
         if self.damage is not None:
@@ -131,6 +143,12 @@ class Purified(Cleaner):
     ``classifier`` gets images in ``classifier_range``. It is used as it is, in eval mode. This is
     no security control: an attacker who knows it can get around it. The rest is Cleaner's.
 
+    With ``smoothing``, a standard deviation in units of [0, 1], the logits are the logarithm of
+    the mean class probabilities over ``draws`` copies of the images with normal noise, each copy
+    cleaned by itself (randomized smoothing, Cohen et al. 2019, with a denoiser, Salman et al.
+    2020). The noise comes from ``settings.seed``, the same in every call. It needs a restorer: the
+    method universal, or a damage that is given, hardened or learnt.
+
     Raises UserError for a classifier that does not fit the prior's images, gives NaN, or gives
     probabilities where logits are expected.
     """
@@ -145,10 +163,18 @@ class Purified(Cleaner):
         gradient: Gradient = "exact",
         classifier_range: tuple[float, float] = (0.0, 1.0),
         unrolled_steps: int = 5,
+        smoothing: float = 0.0,
+        draws: int = 8,
     ) -> None:
         super().__init__(
             prior, settings, damage=damage, gradient=gradient, unrolled_steps=unrolled_steps
         )
+        if smoothing < 0 or draws < 1:
+            raise UserError(
+                f"smoothing {smoothing} with {draws} draws makes no sense; give 0 or more and 1 or "
+                "more"
+            )
+        self.smoothing, self.draws = smoothing, draws
         self.classifier = classifier.eval()
         self.classifier_range = classifier_range
         check_classifier(self._classified, prior)
@@ -177,7 +203,18 @@ class Purified(Cleaner):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._classified(self.cleaned(x))
+        if not self.smoothing:
+            return self._classified(self.cleaned(x))
+        if self.damage is None:
+            raise UserError("smoothing needs a learnt damage; call learn first, or give a damage")
+        check_images(x.detach(), self.prior.image_shape)
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        found = []
+        for _ in range(self.draws):
+            noise = torch.randn(x.shape, generator=generator).to(x.device)
+            noisy = (x + self.smoothing * noise).clamp(0, 1)
+            found.append(self._classified(self.cleaned(noisy)).log_softmax(dim=1))
+        return torch.stack(found).logsumexp(dim=0) - math.log(self.draws)
 
     def _classified(self, x: Tensor) -> Tensor:
         low, high = self.classifier_range

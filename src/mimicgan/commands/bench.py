@@ -70,6 +70,8 @@ class Bench(ComputeFlags):
             raise UserError(f"--repeats {self.repeats} measures nothing; give 1 or more")
         if not FIRST <= self.folder <= 10_000:
             raise UserError(f"--folder {self.folder} makes no sense; give {FIRST} to 10000")
+        if self.out.is_dir():
+            raise UserError(f"--out {self.out} is a folder; name a file, as {self.out}/bench.json")
         prior = load_prior("fashion-mnist")
         clean = fashion_mnist.sample().images[:100].float() / 255
         observed = corrupt("negative-blur", clean, torch.Generator().manual_seed(0))

@@ -19,6 +19,7 @@ from mimicgan.commands.serve import Serve
 from mimicgan.commands.train_classifier import TrainClassifier
 from mimicgan.commands.train_gan import TrainGan
 from mimicgan.commands.train_restorer import TrainRestorer
+from mimicgan.commands.train_supervised import TrainSupervised
 
 COMMANDS: dict[str, type[Any]] = {
     "demo": Demo,
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train gan": TrainGan,
     "train classifier": TrainClassifier,
     "train restorer": TrainRestorer,
+    "train supervised": TrainSupervised,
     "reproduce": Reproduce,
     "figures": Figures,
     "bench": Bench,

@@ -1,13 +1,18 @@
-"""Images for a command: files, or the sample that travels in the package."""
+"""Images for a command: files, the sample that travels in the package, or a data set."""
 
 from pathlib import Path
+from typing import Literal
 
-from mimicgan.data import fashion_mnist
+from torch import Tensor
+
+from mimicgan.data import celeba, fashion_mnist
+from mimicgan.data.folder import folder_images
 from mimicgan.errors import UserError
 from mimicgan.image_files import ImageSet, read_images, source_files
 
 SAMPLE = "sample"
 SAMPLE_SHAPE = (1, 28, 28)
+FASHION, CELEBA = "fashion-mnist", "celeba"
 
 
 def is_sample(source: str) -> bool:
@@ -42,3 +47,21 @@ def inputs_of(source: str) -> list[Path]:
 def written_names(found: ImageSet) -> set[str]:
     """Names of the files that ``write_like`` makes."""
     return set(found.names) if found.array is None else {found.array.name}
+
+
+def data_set(
+    data: str,
+    data_dir: Path | None,
+    shape: tuple[int, int, int],
+    split: Literal["train", "validation"] = "train",
+) -> Tensor:
+    """Clean images (n, c, h, w) uint8 of ``shape``: a data set by name, or a folder of images."""
+    if data == FASHION:
+        if shape != SAMPLE_SHAPE:
+            raise UserError(f"Fashion-MNIST is 28x28 and grey, not {shape}; give another --data")
+        return fashion_mnist.load(split, data_dir).images
+    if data == CELEBA:
+        if shape[0] != 3:
+            raise UserError(f"CelebA is in colour, not {shape}; give another --data or network")
+        return celeba.load(split, data_dir, shape[1])
+    return folder_images(data, shape, split)

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import torch
 import tyro
-from torch import Tensor
 
 from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.screen import Advance, Screen
-from mimicgan.data import celeba, fashion_mnist
-from mimicgan.data.folder import folder_images
+from mimicgan.commands.sources import CELEBA, FASHION, data_set
+from mimicgan.data import celeba
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 from mimicgan.images import to_user
@@ -24,7 +23,6 @@ from mimicgan.pretrained import Card, save_prior
 from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
 from mimicgan.training.ranks import Ranks, joined_ranks
 
-FASHION, CELEBA = "fashion-mnist", "celeba"
 LICENCES = {FASHION: "MIT", CELEBA: celeba.LICENCE}
 ROWS, COLUMNS = 4, 10
 
@@ -66,7 +64,8 @@ class TrainGan(TrainFlags):
         if settings.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise UserError(f"no architecture {settings.architecture!r}; there are: {known}")
-        images = self._images()
+        shape = settings.networks().generator().image_shape
+        images = data_set(self.data, self.data_dir, shape)
         if not 2 <= settings.batch <= len(images):
             raise UserError(
                 f"--batch {settings.batch} does not go with {len(images)} images; "
@@ -92,17 +91,6 @@ class TrainGan(TrainFlags):
         save_prior(self.out, self._card(len(images)), generator, discriminator)
         screen.say(f"prior in {self.out}; use it with --prior {shlex.quote(str(self.out))}")
         screen.result({"command": "train gan", "prior": str(self.out), "steps": settings.steps})
-
-    def _images(self) -> Tensor:
-        """Training images (n, c, h, w) uint8."""
-        if self.data == FASHION:
-            return fashion_mnist.load("train", self.data_dir).images
-        shape = self.settings.networks().generator().image_shape
-        if self.data == CELEBA:
-            if shape[0] != 3:
-                raise UserError("CelebA is in colour; give --architecture dcgan")
-            return celeba.load("train", self.data_dir, shape[1])
-        return folder_images(self.data, shape, "train")
 
     def _observer(
         self, training: GanTraining, epoch: int, advance: Advance

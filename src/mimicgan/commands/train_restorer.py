@@ -8,12 +8,9 @@ from typing import Annotated
 
 import torch
 import tyro
-from torch import Tensor
 
 from mimicgan.commands.flags import PATH, TrainFlags
-from mimicgan.commands.train_gan import CELEBA, FASHION
-from mimicgan.data import celeba, fashion_mnist
-from mimicgan.data.folder import folder_images
+from mimicgan.commands.sources import FASHION, data_set
 from mimicgan.fit import prior_mismatch
 from mimicgan.images import rounded, to_internal
 from mimicgan.pretrained import load_card, load_prior, save_prior
@@ -51,7 +48,8 @@ class TrainRestorer(TrainFlags):
         if self.data == "samples":
             images = prior.sample(20000, torch.Generator().manual_seed(self.settings.seed))
         else:
-            images = to_internal(self._images(prior.image_shape).float() / 255)
+            clean = data_set(self.data, self.data_dir, prior.image_shape)
+            images = to_internal(clean.float() / 255)
         with screen.progress("training the restorer", self.settings.steps) as advance:
             restorer = train_universal(
                 images,
@@ -79,10 +77,3 @@ class TrainRestorer(TrainFlags):
         save_prior(self.out, card, prior.generator, prior.discriminator, restorer, prior.box, bank)
         screen.say(f"prior with its restorer in {self.out}; use it with --prior {self.out}")
         screen.result({"command": "train restorer", "prior": str(self.out)})
-
-    def _images(self, shape: tuple[int, int, int]) -> Tensor:
-        if self.data == FASHION:
-            return fashion_mnist.load("train", self.data_dir).images
-        if self.data == CELEBA:
-            return celeba.load("train", self.data_dir, shape[1])
-        return folder_images(self.data, shape, "train")

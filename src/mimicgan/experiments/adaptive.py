@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mimicgan.attacks import ATTACKS, attacked
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
-from mimicgan.experiments.defence import adversarial, attackable, kept
+from mimicgan.experiments.defence import adversarial, kept
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
@@ -62,7 +62,7 @@ def model_space(
 
     The seeds of these fits are not the defender's, which nobody knows.
     """
-    classifier = attackable(bench)
+    classifier = bench.attackable()
     settings = settings or MatchSettings()
     parts = {
         "attack": "model-space",

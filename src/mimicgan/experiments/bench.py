@@ -14,11 +14,17 @@ from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
 from mimicgan.experiments.options import ExperimentOptions
 from mimicgan.learnt import Damage
+from mimicgan.predict import Ranged
 from mimicgan.prior import Prior
+from mimicgan.purify import Gradient, Purified
 from mimicgan.training.classifier import ClassifierSettings, train_classifier
 from mimicgan.training.hardening import HardenSettings, harden
 
 HARDENED = ClassifierSettings(steps=2000, eps=0.3)
+SMOOTHING = 0.05
+"""Noise of the hardened restorer's classifier, in units of [0, 1]."""
+GUARD = {**asdict(HardenSettings()), "smoothing": SMOOTHING}
+"""All numbers of the method ``hardened``."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,25 @@ class Bench:
             raise UserError("this bench has no labelled training images; leave the method out")
         return train_classifier(*self.labelled(), HARDENED, path)
 
+    def attackable(self) -> nn.Module:
+        """The classifier for images in [0, 1]; UserError where there is none."""
+        if self.classifier is None:
+            raise UserError("this needs a classifier; use a bench that has one")
+        return Ranged(self.classifier)
+
+    def guarded(self, gradient: Gradient = "exact") -> Purified:
+        """The classifier behind its hardened restorer, smoothed."""
+        return Purified(
+            self.attackable(),
+            self.prior,
+            damage=self._guard,
+            gradient=gradient,
+            smoothing=SMOOTHING,
+        )
+
     @cached_property
-    def guard(self) -> Damage:
-        """The restorer hardened for the classifier, made at the first use and kept in ``runs``."""
+    def _guard(self) -> Damage:
+        """That restorer, made at the first use and kept in ``runs``."""
         if self.classifier is None:
             raise UserError("this bench has no classifier; leave the method out")
         settings = HardenSettings()

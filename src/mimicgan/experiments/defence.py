@@ -3,26 +3,22 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimicgan.attacks import ATTACKS, attacked, on_manifold
-from mimicgan.errors import UserError
-from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.bench import GUARD, Bench
 from mimicgan.experiments.cases import Case
 from mimicgan.experiments.code_version import code_digest
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
 from mimicgan.files import written_whole
-from mimicgan.predict import Ranged
 from mimicgan.purify import Gradient, Purified
-from mimicgan.training.hardening import HardenSettings
 
 NAME = "defence"
 PAPER: dict[str, dict[str, float]] = {
@@ -79,27 +75,21 @@ def adversarial(
         "classifier": bench.weights["classifier"],
         "generator": bench.weights["generator"] if name == OBFUSCATED else None,
         "through": [through, bench.weights["restorer"]] if through else None,
-        **({"hardened": asdict(HardenSettings())} if hardened else {}),
+        **({"hardened": GUARD} if hardened else {}),
     }
 
     def make() -> Tensor:
-        model = attackable(bench)
-        if through:
-            damage = bench.guard if hardened else None
-            model = Purified(model, bench.prior, damage=damage, gradient=through)
+        model = bench.attackable()
+        if through and hardened:
+            model = bench.guarded(through)
+        elif through:
+            model = Purified(model, bench.prior, gradient=through)
         target = None if guessed else labels
         if name == OBFUSCATED:
             return on_manifold(model, bench.prior, images, labels, seed=seed)
         return attacked(name, model, images, target, eps=eps, seed=seed)
 
     return kept(bench, parts, images, ("mimicgan.attacks",), make)
-
-
-def attackable(bench: Bench) -> nn.Module:
-    """The classifier of ``bench`` for images in [0, 1]; UserError where it has none."""
-    if bench.classifier is None:
-        raise UserError("an attack needs a classifier; use a bench that has one")
-    return Ranged(bench.classifier)
 
 
 def kept(

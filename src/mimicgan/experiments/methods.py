@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from mimicgan.experiments.bench import HARDENED, Bench
+from mimicgan.experiments.bench import GUARD, HARDENED, Bench
 from mimicgan.experiments.cases import Sample
 from mimicgan.experiments.known_operators import KnownDamage
 from mimicgan.experiments.supervised import SUPERVISED, supervised_restorer
@@ -24,7 +24,6 @@ from mimicgan.presets import COWBOY, DEFENSE_GAN, MIMICGAN, PGD, TABLE_1, MimicS
 from mimicgan.purify import Cleaner
 from mimicgan.restore import Method as Restoring
 from mimicgan.restore import Settings, restore
-from mimicgan.training.hardening import HardenSettings
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,9 @@ class Outcome:
     generator_passes: int = 0
     misfit: float | None = None
     understood: bool | None = None
-    classifier: nn.Module | None = None
-    """What takes the place of the experiment's classifier, where the method is one."""
+    logits: Tensor | None = None
+    """(n, classes), where the method classifies by itself; else the experiment's classifier does.
+    """
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def jpeg(sample: Sample, _bench: Bench) -> Outcome:
 
 def hardened(sample: Sample, bench: Bench) -> Outcome:
     """A classifier of the same architecture, trained on adversarial images."""
-    return Outcome(sample.observed, classifier=bench.hardened)
+    network = bench.hardened
+    with torch.no_grad():
+        return Outcome(sample.observed, logits=network(to_internal(sample.observed)))
 
 
 def default(sample: Sample, bench: Bench) -> Outcome:
@@ -142,11 +144,16 @@ def default(sample: Sample, bench: Bench) -> Outcome:
 
 
 def guarded(sample: Sample, bench: Bench) -> Outcome:
-    """The restorer that was hardened for the classifier; its training is not in the seconds."""
-    guard = bench.guard
+    """The restorer that was hardened for the classifier, smoothed; the images are not.
+
+    Its training is not in the seconds.
+    """
+    model = bench.guarded()
     started = time.perf_counter()
-    images = Cleaner(bench.prior, damage=guard).cleaned(sample.observed)
-    return Outcome(images, time.perf_counter() - started)
+    with torch.no_grad():
+        logits = model(sample.observed)
+    seconds = time.perf_counter() - started
+    return Outcome(model.cleaned(sample.observed), seconds, logits=logits)
 
 
 def _by_restore(
@@ -203,8 +210,8 @@ METHODS: dict[str, Method] = {
     "hardened": Method(
         guarded,
         ("generator", "restorer", "classifier"),
-        ("mimicgan.training.hardening", "mimicgan.models.restorer"),
-        lambda: asdict(HardenSettings()),
+        ("mimicgan.training.hardening", "mimicgan.models.restorer", "mimicgan.purify"),
+        lambda: GUARD,
     ),
     "universal": Method(
         _restored("universal"), ("restorer",), ("mimicgan.match", "mimicgan.models.restorer")
@@ -220,8 +227,8 @@ METHODS: dict[str, Method] = {
     ),
     "supervised": Method(
         supervised,
-        ("restorer",),
-        ("mimicgan.training.restorer", "mimicgan.models.restorer"),
+        ("restorer", "discriminator"),
+        ("mimicgan.training.supervised", "mimicgan.models.restorer"),
         lambda: asdict(SUPERVISED),
         shared_training=True,
     ),

@@ -2,37 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from mimicgan.experiments.bench import Bench
-from mimicgan.experiments.cases import Case, Sample
+from mimicgan.experiments.cases import Sample
 from mimicgan.experiments.code_version import code_digest
 from mimicgan.files import written_whole
-from mimicgan.images import to_internal
 from mimicgan.models.restorer import Restorer
-
-Pairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-"""(step, generator) -> damaged and clean images (n, c, h, w) in [-1, 1]."""
-
-
-@dataclass(frozen=True)
-class SupervisedSettings:
-    """Settings of the training of one supervised restorer."""
-
-    steps: int = 3000
-    batch: int = 64
-    learning_rate: float = 1e-3
-    warm: bool = True
-    """Start from the prior's universal restorer where it has one, as the default method does."""
-    seed: int = 0
-
+from mimicgan.training.supervised import SupervisedSettings, train_supervised
 
 SUPERVISED = SupervisedSettings()
 
@@ -63,34 +45,10 @@ def supervised_restorer(
 def _train(
     sample: Sample, bench: Bench, settings: SupervisedSettings, checkpoint: Path
 ) -> nn.Module:
-    from mimicgan.training.restorer import fit_restorer
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = Restorer(bench.prior.image_shape)
-    if settings.warm and bench.prior.restorer is not None:
-        network.load_state_dict(bench.prior.restorer.state_dict())
-    return fit_restorer(
-        network,
-        real_pairs(bench.train(), sample, settings.batch),
-        settings.steps,
-        settings.learning_rate,
-        settings.seed,
-        path=checkpoint,
-        settings=asdict(settings),
+    draw = sample.draw if sample.case.drawn_once else None
+    return train_supervised(
+        sample.case.damage, bench.train(), bench.prior, settings, checkpoint, draw
     )
-
-
-def real_pairs(images: Tensor, sample: Sample, batch: int) -> Pairs:
-    """Pairs of real images (n, c, h, w) uint8 under the damage of ``sample``."""
-    case: Case = sample.case
-
-    def pairs(_step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        clean = images[torch.randint(len(images), (batch,), generator=generator)].float() / 255
-        damaged = case.damage(clean, sample.draw() if case.drawn_once else generator)
-        return to_internal(damaged), to_internal(clean)
-
-    return pairs
 
 
 def _key(sample: Sample, bench: Bench, settings: SupervisedSettings) -> str:
@@ -104,6 +62,8 @@ def _key(sample: Sample, bench: Bench, settings: SupervisedSettings) -> str:
     }
     if settings.warm and bench.prior.restorer is not None:
         parts["start"] = bench.weights["restorer"]
+    if settings.adversarial and bench.prior.discriminator is not None:
+        parts["judge"] = bench.weights["discriminator"]
     if case.drawn_once:
         parts["draw"] = sample.draw().initial_seed()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,6 +15,8 @@ from mimicgan.presets import MimicSettings
 NAME = "sweep"
 BASE = MimicSettings()
 NEAR = replace(BASE, scale=0.01)
+SQUARES = replace(BASE, norm="l2")
+BOTH = replace(NEAR, norm="l2")
 CHANGES: dict[str, MimicSettings] = {
     "base": BASE,
     "rmsprop": replace(BASE, optimizer="rmsprop"),
@@ -42,6 +44,28 @@ CHANGES: dict[str, MimicSettings] = {
     "identity, surrogate rate 0.02": replace(NEAR, surrogate_rate=0.02),
     "identity, 20 x (20 + 10)": replace(NEAR, iterations=20, surrogate_steps=20),
     "identity, identity loss 0.1": replace(NEAR, identity=0.1),
+    "squares": SQUARES,
+    "squares, identity loss 0.1": replace(SQUARES, identity=0.1),
+    "squares, adversarial loss 0.001": replace(SQUARES, adversarial=1e-3),
+    "squares, surrogate rate 0.01": replace(SQUARES, surrogate_rate=0.01),
+    "squares, latent rate 0.1": replace(SQUARES, latent_rate=0.1),
+    "squares, 100 x (3 + 3)": replace(SQUARES, iterations=100, surrogate_steps=3, latent_steps=3),
+    "squares, 60 x (10 + 5)": replace(SQUARES, iterations=60, latent_steps=5),
+    "identity, squares": BOTH,
+    "identity, squares, identity loss 0.1": replace(BOTH, identity=0.1),
+    "identity, squares, surrogate rate 0.002": replace(BOTH, surrogate_rate=2e-3),
+    "identity, squares, rmsprop": replace(BOTH, optimizer="rmsprop"),
+    "identity, squares, latent rate 0.1": replace(BOTH, latent_rate=0.1),
+    "identity, squares, latent rate 0.2": replace(BOTH, latent_rate=0.2),
+    "identity, squares, latent rate 0.1, 60 x (10 + 10)": replace(
+        BOTH, latent_rate=0.1, iterations=60
+    ),
+    "identity, squares, latent rate 0.1, surrogate rate 0.01": replace(
+        BOTH, latent_rate=0.1, surrogate_rate=0.01
+    ),
+    "identity, squares, 60 x (5 + 5)": replace(
+        BOTH, iterations=60, surrogate_steps=5, latent_steps=5
+    ),
 }
 """Name -> settings; each is one row."""
 READINGS = ("binary", "dropped-black", "dropped-black-shared", "negative-blur")

@@ -122,10 +122,11 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
     # The images around the judged ones are not in its row, nor is what they cost.
     share = len(truth) / len(observed)
     with torch.no_grad():
-        judge, correct = outcome.classifier or bench.classifier, None
-        if judge is not None:
-            predicted = judge(to_internal(images)).argmax(dim=1)
-            correct = int((predicted == labels).sum())
+        logits, correct = outcome.logits, None
+        if logits is None and bench.classifier is not None:
+            logits = bench.classifier(to_internal(images))
+        if logits is not None:
+            correct = int((logits[: len(labels)].argmax(dim=1) == labels).sum())
         features = None
         if bench.classifier is None and bench.prior.discriminator is not None:
             apart = feature_distance(images, truth, bench.prior.discriminator)

@@ -9,7 +9,6 @@ from torch import Tensor
 from mimicgan.attacks import universal_perturbation
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
-from mimicgan.experiments.defence import attackable
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
@@ -31,7 +30,7 @@ METHODS = (
 
 def perturbed(bench: Bench, images: Tensor, _labels: Tensor, seed: int, *, scale: float) -> Tensor:
     """Images (n, c, h, w) in [0, 1] plus ``scale`` times a perturbation of training images."""
-    classifier = attackable(bench)
+    classifier = bench.attackable()
     generator = torch.Generator().manual_seed(seed)
     train = bench.train()
     chosen = train[torch.randint(len(train), (COUNT,), generator=generator)].float() / 255
