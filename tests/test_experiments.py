@@ -157,6 +157,33 @@ def test_other_weights_settings_or_code_are_measured_anew(
     assert len(calls) == 24
 
 
+def test_a_result_is_extended_where_nothing_else_is_left_of_it(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    run(EXPERIMENT, replace(options, seeds=(0,)), None, bench)
+    # Another machine, which has the result but not what was measured on the way.
+    elsewhere = replace(options, runs=options.runs / "elsewhere", extend=True)
+    heard: list[Progress] = []
+    path = run(EXPERIMENT, elsewhere, heard.append, bench)
+    assert path is not None
+    assert {p.label.split()[3][0] for p in heard} == {"1"}
+    assert len(calls) == 6
+    assert {row["n_images"] for row in read_record(path)["rows"]} == {20}
+    # Less of something else neither replaces rows nor loses what was measured for them.
+    less = replace(elsewhere, images=4, methods=("observed",))
+    run(EXPERIMENT, replace(less, runs=options.runs / "less"), None, bench)
+    rows = read_record(path)["rows"]
+    assert {(row["method"], row["n_images"]) for row in rows} == {("observed", 20), ("inverse", 20)}
+    assert {row["command"] for row in rows} == {
+        "mimicgan reproduce tiny --seeds 0 1 --images 10 --batch 4"
+    }
+    run(EXPERIMENT, replace(elsewhere, runs=options.runs / "third"), None, bench)
+    assert len(calls) == 6
+    # Without being asked for, nothing earlier counts.
+    run(EXPERIMENT, replace(less, runs=options.runs / "fourth", extend=False), None, bench)
+    assert {row["n_images"] for row in read_record(path)["rows"]} == {8}
+
+
 def test_shards_share_the_work_and_the_last_one_writes(
     bench: Bench, options: ExperimentOptions, calls: list[int]
 ) -> None:

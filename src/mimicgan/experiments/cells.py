@@ -87,8 +87,10 @@ def caption(record: Record) -> str:
     partly = f" **Not finished: {missing} portions are missing.**" if missing else ""
     counts = span(row["n_images"] for row in record["rows"])
     seeds = len(record["seeds"])
+    dates = sorted({row["date"] for row in record["rows"] if "date" in row})
+    older = f" Some rows were measured before, from {dates[0]} on." if dates else ""
     drawn = "1 seed" if seeds == 1 else f"{seeds} seeds, drawn independently"
     return (
         f"{split} n = {counts} a cell ({drawn}), "
-        f"± is half of the 95 % interval. `{record['command']}`, {record['date']}.{partly}"
+        f"± is half of the 95 % interval. `{record['command']}`, {record['date']}.{older}{partly}"
     ).strip()

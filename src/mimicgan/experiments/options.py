@@ -38,6 +38,9 @@ class ExperimentOptions:
     """Folder of the data set; see ``mimicgan.data.fashion_mnist.load``."""
     trust_old_code: bool = False
     """Keep what was measured before the code of a method changed."""
+    extend: bool = False
+    """Add to the result file that is there: its measurements count as done, and rows of more images
+    than this run has stay."""
 
     def __post_init__(self) -> None:
         self.share()

@@ -21,7 +21,7 @@ from mimicgan.files import written_whole
 from mimicgan.metrics import wilson
 
 Row = dict[str, Any]
-PLACES = {"out", "runs", "data_dir", "shard", "threads", "trust_old_code"}
+PLACES = {"out", "runs", "data_dir", "shard", "threads", "trust_old_code", "extend"}
 """Options that say where and how the work was done, not what was done."""
 
 
@@ -90,6 +90,21 @@ def _accuracy(items: list[Measured]) -> Row:
         "accuracy_ci95": [round(interval.low, 6), round(interval.high, 6)],
         "accuracy_by_seed": {seed: round(c / n, 6) for seed, (c, n) in by_seed.items()},
     }
+
+
+def with_earlier(rows: list[Row], record: dict[str, Any]) -> list[Row]:
+    """``rows``, and those of an earlier record that are of more images, each with its origin."""
+    origin = {"date": record["date"], "command": record["command"]}
+    kept = {_place(row): row for row in rows}
+    for row in record["rows"]:
+        if row["n_images"] > kept.get(_place(row), {"n_images": 0})["n_images"]:
+            kept[_place(row)] = origin | row
+    order = dict.fromkeys([*map(_place, record["rows"]), *map(_place, rows)])
+    return [kept[place] for place in order]
+
+
+def _place(row: Row) -> tuple[str, str, str]:
+    return row["task"], row["variant"], row["method"]
 
 
 def write_record(

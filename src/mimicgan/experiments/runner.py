@@ -16,7 +16,13 @@ from mimicgan.experiments.bench import Bench, load_bench
 from mimicgan.experiments.cases import Case
 from mimicgan.experiments.methods import METHODS
 from mimicgan.experiments.options import Callback, ExperimentOptions, Progress
-from mimicgan.experiments.record import Measured, rows_of, write_record
+from mimicgan.experiments.record import (
+    Measured,
+    read_record,
+    rows_of,
+    with_earlier,
+    write_record,
+)
 from mimicgan.experiments.units import Unit
 
 
@@ -43,34 +49,46 @@ def run(
     cases = chosen(experiment, options)
     with _threads(options.threads):
         bench = bench or experiment.bench(options)
-        folder = options.runs / experiment.name
+        # A choice of settings on validation images must never pass for the result.
+        name = experiment.name + ("" if options.split == "test" else f"-{options.split}")
+        result = options.out / f"{name}.json"
+        archive = options.out / "measurements" / f"{name}.jsonl"
+        earlier = units.load_all(archive) if options.extend else {}
         wanted = units.units_of(cases, options)
-        paths = {unit_id(u): folder / f"{units.key_of(u, bench, options)}.json" for u in wanted}
+        keys = {unit_id(unit): units.key_of(unit, bench, options) for unit in wanted}
 
-        def load(unit: Unit) -> units.Measurement | None:
-            path = paths[unit_id(unit)]
-            return units.load(path, unit, trust_old_code=options.trust_old_code)
+        def path(unit: Unit) -> Path:
+            return options.runs / experiment.name / f"{keys[unit_id(unit)]}.json"
 
-        mine = share_of(wanted, [paths[unit_id(u)] for u in wanted], options)
-        missing = [unit for unit in mine if load(unit) is None]
+        def known(unit: Unit) -> units.State | None:
+            for state in (units.load(path(unit)), earlier.get(keys[unit_id(unit)])):
+                current = state is not None and state["code"] == units.code_of(unit)
+                if current or (state is not None and options.trust_old_code):
+                    return state
+            return None
+
+        mine = share_of(wanted, [path(unit) for unit in wanted], options)
+        missing = [unit for unit in mine if known(unit) is None]
         seconds: dict[str, list[float]] = defaultdict(list)
         for index, unit in enumerate(missing):
             started = time.perf_counter()
-            units.save(paths[unit_id(unit)], units.measure(unit, bench), unit)
+            units.save(path(unit), units.measure(unit, bench), unit)
             seconds[unit.method].append(time.perf_counter() - started)
             if callback is not None:
                 done = len(mine) - len(missing) + index + 1
                 left = _seconds_left(missing[index + 1 :], seconds)
                 callback(Progress(done, len(mine), unit.label, left))
-        measured = [Measured(unit, found) for unit in wanted if (found := load(unit)) is not None]
-        if not measured or (len(measured) < len(wanted) and not options.partial):
+        found = [(unit, state) for unit in wanted if (state := known(unit)) is not None]
+        if not found or (len(found) < len(wanted) and not options.partial):
             return None
-        # A choice of settings on validation images must never pass for the result.
-        name = experiment.name + ("" if options.split == "test" else f"-{options.split}")
-        path = options.out / f"{name}.json"
-        missing_units = len(wanted) - len(measured)
-        write_record(path, experiment.name, rows_of(measured), options, bench, missing_units)
-        return path
+        measured = [Measured(unit, units.measurement(state)) for unit, state in found]
+        states = {keys[unit_id(unit)]: state for unit, state in found}
+        units.save_all(archive, earlier | states)
+        rows = rows_of(measured)
+        if options.extend and result.exists():
+            rows = with_earlier(rows, read_record(result))
+        write_record(result, experiment.name, rows, options, bench, len(wanted) - len(found))
+        return result
 
 
 def unit_id(unit: Unit) -> tuple[Any, ...]:

@@ -148,19 +148,41 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
     )
 
 
+State = dict[str, Any]
+
+
 def save(path: Path, measurement: Measurement, unit: Unit) -> None:
     """Write a measurement, with words on what it is of."""
-    state: dict[str, Any] = {"unit": unit.label, "code": code_of(unit), **asdict(measurement)}
+    state: State = {"unit": unit.label, "code": code_of(unit), **asdict(measurement)}
     with written_whole(path) as partial:
         partial.write_text(json.dumps(state, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def load(path: Path, unit: Unit, *, trust_old_code: bool = False) -> Measurement | None:
-    """The measurement at ``path``; None when there is none or the code has changed since."""
+def load(path: Path) -> State | None:
+    """What :func:`save` wrote to ``path``, if anything."""
     if not path.exists():
         return None
-    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    del state["unit"]
-    if state.pop("code") != code_of(unit) and not trust_old_code:
-        return None
-    return Measurement(**state)
+    state: State = json.loads(path.read_text(encoding="utf-8"))
+    return state
+
+
+def measurement(state: State) -> Measurement:
+    """The measurement without the words on what it is of."""
+    return Measurement(**{k: v for k, v in state.items() if k not in {"unit", "code"}})
+
+
+def save_all(path: Path, states: dict[str, State]) -> None:
+    """Write measurements by their key, one a line, so that others can add to them."""
+    lines = [
+        json.dumps({"key": key, **state}, allow_nan=False) for key, state in sorted(states.items())
+    ]
+    with written_whole(path) as partial:
+        partial.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def load_all(path: Path) -> dict[str, State]:
+    """What :func:`save_all` wrote to ``path``; nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    states = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {state.pop("key"): state for state in states}
