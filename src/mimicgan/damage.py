@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-KNOTS = 17
+KNOTS = 33
 POOLS = (2, 4, 7)
 BLOCK = 4
 
@@ -25,6 +25,16 @@ PARTS = (
     ("chance", "value", "spread", "square"),
 )
 """The parameters of each part that is on or off as one."""
+
+
+def knots() -> Tensor:
+    """Places (KNOTS,) of the curve's knots in [-1, 1].
+
+    They are closest where grey values gather and thresholds lie: at black, at white, and at zero,
+    where each image's own median goes once the level is taken off.
+    """
+    even = torch.linspace(-1, 1, KNOTS)
+    return even - 0.95 / (2 * math.pi) * (2 * math.pi * even).sin()
 
 
 class ComposedDamage(nn.Module):
@@ -48,7 +58,7 @@ class ComposedDamage(nn.Module):
         self.kernel = nn.Parameter(zeros(self.size, self.size))
         self.colour = nn.Parameter(torch.eye(channels))
         self.level = nn.Parameter(torch.tensor(0.0))
-        self.curve = nn.Parameter(torch.linspace(-1, 1, KNOTS))
+        self.curve = nn.Parameter(knots())
         self.gain = nn.Parameter(zeros(shape))
         self.offset = nn.Parameter(zeros(shape))
         self.noise = nn.Parameter(zeros(3))
@@ -115,11 +125,12 @@ class ComposedDamage(nn.Module):
             x = torch.einsum("dc,nchw->ndhw", self.colour, x)
         if _live(self.level):
             middle = x.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
-            x = x - self.level * (middle + 1)
-        place = (x.clamp(-1, 1) + 1) * ((KNOTS - 1) / 2)
-        low = place.detach().long().clamp(max=KNOTS - 2)
+            x = x - self.level * middle
+        x, place = x.clamp(-1, 1), knots()
+        low = torch.bucketize(x.detach(), place[1:-1])
         start = self.curve[low]
-        return start + (place - low) * (self.curve[low + 1] - start)
+        slope = self.curve.diff() / place.diff()
+        return start + (x - place[low]) * slope[low]
 
     def _noisy(self, x: Tensor) -> Tensor:
         if not _live(self.noise):
@@ -203,17 +214,20 @@ class ComposedDamage(nn.Module):
     def complexity(self) -> Tensor:
         """How far from the identity: a sum of absolute deviations, each part on its own scale.
 
-        The curve counts by its bends: where few pixels fall, it goes straight on. Images that are
+        The curve counts by its bends, each knot's distance from the line through its neighbours:
+        where few pixels fall, it goes straight on. Images that are
         mirrored, or turned by a right angle, are as simple as those that are not.
         """
-        bends = self.curve.diff(n=2)
+        at = knots()
+        part = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
+        bends = self.curve[1:-1] - self.curve[:-2].lerp(self.curve[2:], part)
         place = torch.eye(2, 3) + self.affine
         parts = [
             20 * (place - place.detach().round()).abs().mean(),
             20 * self.field.abs().mean(),
             self.jitter.abs(),
             self.pooling.abs().sum(),
-            0.5 * bends.abs().sum(),
+            bends.abs().sum(),
             self.level.abs(),
             (self.colour - torch.eye(len(self.colour))).abs().mean(),
             20 * self.gain.abs().mean(),

@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage
+from mimicgan.damage import ComposedDamage, knots
 from mimicgan.images import to_user
 from mimicgan.overview import BACKGROUND, FONT_SIZE, GAP, INK, grid, stacked
 
@@ -92,10 +92,9 @@ def _curve(curve: Tensor) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((GAP, GAP, GAP + CURVE, GAP + CURVE), outline="silver")
     draw.line((GAP, GAP + CURVE, GAP + CURVE, GAP), fill="silver")
-    steps = len(curve) - 1
     points = [
-        (GAP + CURVE * k / steps, GAP + CURVE * (1 - v) / 2)
-        for k, v in enumerate(curve.clamp(-1, 1).tolist())
+        (GAP + CURVE * (1 + place) / 2, GAP + CURVE * (1 - v) / 2)
+        for place, v in zip(knots().tolist(), curve.clamp(-1, 1).tolist(), strict=True)
     ]
     draw.line(points, fill=INK, width=2)
     font = ImageFont.load_default(FONT_SIZE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage
+from mimicgan.damage import ComposedDamage, knots
 from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
 from mimicgan.random_damage import random_damage
@@ -36,7 +36,7 @@ def _absent(_own: Tensor, plain: Tensor) -> Tensor:
 
 def _straight(own: Tensor, _plain: Tensor) -> Tensor:
     ends = own[[0, -1]].clamp(-1, 1).round().tolist()
-    return torch.linspace(ends[0], ends[1], len(own))
+    return ends[0] + (ends[1] - ends[0]) * (knots() + 1) / 2
 
 
 def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
@@ -250,6 +250,7 @@ def _search(
             yield same_moments(parent, x, y)
             yield same_greys(parent, x, y)
             yield same_greys(parent, x, y, falling=True)
+            yield same_greys(levelled(parent), x, y)
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))
@@ -298,6 +299,14 @@ def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage
 
 
 @torch.no_grad()
+def levelled(damage: ComposedDamage) -> ComposedDamage:
+    """A copy that takes each image's own median off, as automatic exposure and thresholds do."""
+    other = _copied(damage)
+    other.level.fill_(1.0)
+    return other
+
+
+@torch.no_grad()
 def same_greys(
     damage: ComposedDamage, x: Tensor, y: Tensor, *, falling: bool = False
 ) -> ComposedDamage:
@@ -306,7 +315,7 @@ def same_greys(
     With ``falling`` the brightest become the darkest, as in a negative.
     """
     other = _copied(damage)
-    other.curve.copy_(torch.linspace(-1, 1, len(other.curve)))
+    other.curve.copy_(knots())
     now, wanted = (
         values.flatten()[:: max(1, values.numel() // 50000)].sort().values
         for values in (other(x), y)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mimicgan.damage import KNOTS, PARTS, POOLS, ComposedDamage
+from mimicgan.damage import PARTS, POOLS, ComposedDamage, knots
 
 
 @torch.no_grad()
@@ -46,14 +46,16 @@ def random_damage(
         damage.kernel.copy_(normal(damage.size, damage.size) * uniform(0, 1))
 
     def tone() -> None:
-        line = torch.linspace(0, 1, KNOTS)
+        line = (knots() + 1) / 2
         kind = uniform(0, 1)
         if kind < 0.3:
             out = line ** math.exp(uniform(-2, 2))
         elif kind < 0.6:
             out = ((line - uniform(0, 1)) * math.exp(uniform(0, 4)) + 0.5).clamp(0, 1)
         else:
-            out = (normal(KNOTS).cumsum(0) * uniform(0, 0.15) + line).clamp(0, 1)
+            steps = normal(len(line) - 1) * (16 * line.diff()).sqrt()
+            walk = torch.cat([torch.zeros(1), steps.cumsum(0)])
+            out = (walk * uniform(0, 0.15) + line).clamp(0, 1)
         low, high = uniform(0, 0.5), uniform(0.5, 1)
         if uniform(0, 1) < 0.4:
             low, high = high, low
@@ -61,7 +63,7 @@ def random_damage(
             low, high = round(low), round(high)
         damage.curve.copy_((low + (high - low) * out) * 2 - 1)
         if uniform(0, 1) < 0.3:
-            damage.level.fill_(uniform(0, 1))
+            damage.level.fill_(min(1.0, uniform(0, 2)))
         if shape[0] > 1 and uniform(0, 1) < 0.5:
             colour()
 
