@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import convolve
 
-from mimicgan.damage import KNOTS, ComposedDamage
+from mimicgan.damage import ComposedDamage, knots
 from mimicgan.random_damage import random_damage
 
 SHAPE = (1, 28, 28)
@@ -37,10 +37,10 @@ def test_blur_is_a_mirrored_convolution_with_the_kernel(x) -> None:
 
 def test_the_curve_is_a_linear_interpolation(x) -> None:
     damage = ComposedDamage(SHAPE).requires_grad_(False)
-    values = torch.linspace(1, -1, KNOTS) ** 3
+    values = (-knots()) ** 3
     damage.curve.copy_(values)
     damage.sharpness.copy_(torch.tensor([9.0, 0.0, 9.0]))
-    expected = np.interp(x.numpy(), np.linspace(-1, 1, KNOTS), values.numpy())
+    expected = np.interp(x.numpy(), knots().numpy(), values.numpy())
     np.testing.assert_allclose(damage(x).numpy(), expected, atol=2e-3)
 
 

@@ -127,7 +127,7 @@ class ComposedDamage(nn.Module):
             middle = x.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
             x = x - self.level * middle
         x, place = x.clamp(-1, 1), knots()
-        low = torch.bucketize(x.detach(), place[1:-1])
+        low = torch.bucketize(x.detach().contiguous(), place[1:-1])
         start = self.curve[low]
         slope = self.curve.diff() / place.diff()
         return start + (x - place[low]) * slope[low]

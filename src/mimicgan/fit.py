@@ -36,7 +36,7 @@ def _absent(_own: Tensor, plain: Tensor) -> Tensor:
 
 def _straight(own: Tensor, _plain: Tensor) -> Tensor:
     ends = own[[0, -1]].clamp(-1, 1).round().tolist()
-    return ends[0] + (ends[1] - ends[0]) * (knots() + 1) / 2
+    return torch.lerp(torch.tensor(ends[0]), torch.tensor(ends[1]), (knots() + 1) / 2)
 
 
 def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
