@@ -44,6 +44,19 @@ def test_the_curve_is_a_linear_interpolation(x) -> None:
     np.testing.assert_allclose(damage(x).numpy(), expected, atol=2e-3)
 
 
+def test_beyond_the_edge_is_the_edge_drawn_out_or_one_value(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.affine[0, 2] = 0.5
+    moved = SHAPE[2] // 4
+    drawn_out = damage(x)
+    damage.outside.fill_(1.0)
+    damage.fill.fill_(0.25)
+    out = damage(x)
+    np.testing.assert_allclose(out[..., :-moved], x[..., moved:], atol=2e-2)
+    assert (out[..., -moved:] - 0.25).abs().max() < 2e-2
+    assert (drawn_out[..., -moved:] - x[..., -1:]).abs().max() < 2e-2
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_the_learnt_share_of_pixels_is_replaced_by_the_learnt_value(part: int) -> None:
     damage = ComposedDamage(SHAPE).requires_grad_(False)
@@ -61,6 +74,8 @@ def test_every_part_gets_a_gradient(x) -> None:
     with torch.no_grad():
         damage.chance.zero_()
         damage.curve.mul_(0.9)
+        damage.outside.fill_(0.5)
+        damage.affine[0, 2] = 0.5
     damage(x).square().mean().backward()
     silent = [n for n, p in damage.named_parameters() if p.grad is None or not p.grad.any()]
     # The level of a grey image's median, black here, does not matter; one channel has no colours.

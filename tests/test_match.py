@@ -6,12 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
-from mimicgan.first_guess import FirstGuesses, right_turn
-from mimicgan.fit import Fit, fit_damage, prior_mismatch, same_greys, same_moments, turned
+from mimicgan.first_guess import FirstGuesses, main_move
+from mimicgan.fit import (
+    Fit,
+    fit_damage,
+    prior_mismatch,
+    same_greys,
+    same_moments,
+    same_place,
+    turned,
+)
 from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings, expected_error, match, simulated_pairs
 from mimicgan.models.restorer import Restorer
@@ -104,6 +113,15 @@ def test_the_fit_finds_that_images_were_turned(fashion, turn) -> None:
     assert (fit.damage(x[400:420]) - turn(x[400:420])).abs().mean() < 0.02
 
 
+def test_images_that_were_moved_and_scaled_are_placed_by_what_differs_among_them(fashion) -> None:
+    x = fashion.images[:200].float() / 127.5 - 1
+    small = functional.avg_pool2d(x[:100], 2)
+    y = functional.pad(small, (10, 4, 3, 11), value=-1.0)
+    found = same_place(ComposedDamage((1, 28, 28)), x[100:], y)
+    assert (found(x[:100]) - y).abs().mean() < 0.2 * (x[:100] - y).abs().mean()
+    assert (float(found.outside), float(found.fill)) == (1.0, -1.0)
+
+
 def test_first_guesses_are_made_of_images_turned_back(fashion) -> None:
     x = fashion.images[:20].float() / 127.5 - 1
     distance = SetDistance(x.rot90(1, (2, 3)), random_corners((1, 28, 28), torch.Generator()))
@@ -116,7 +134,7 @@ def test_first_guesses_are_made_of_images_turned_back(fashion) -> None:
     guesses = FirstGuesses(x.rot90(1, (2, 3)), restore, 0.1)
     plain = ComposedDamage((1, 28, 28))
     right, other = (
-        next(d for d in turned(plain, torch.Generator()) if right_turn(d).tolist() == turn)
+        next(d for d in turned(plain, torch.Generator()) if main_move(d)[:, :2].tolist() == turn)
         for turn in ([[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, 1.0]])
     )
     # Whatever the turn, this restorer gives the observation itself, turned back and turned again.

@@ -16,7 +16,7 @@ POOLS = (2, 4, 7)
 BLOCK = 4
 
 PARTS = (
-    ("affine", "field", "jitter"),
+    ("affine", "field", "jitter", "outside", "fill"),
     ("pooling",),
     ("sharpness", "kernel"),
     ("curve", "level", "colour"),
@@ -53,6 +53,8 @@ class ComposedDamage(nn.Module):
         self.affine = nn.Parameter(zeros(2, 3))
         self.field = nn.Parameter(zeros(1, 2, 7, 7))
         self.jitter = nn.Parameter(torch.tensor(0.0))
+        self.outside = nn.Parameter(torch.tensor(0.0))
+        self.fill = nn.Parameter(torch.tensor(-1.0))
         self.pooling = nn.Parameter(zeros(len(POOLS)))
         self.sharpness = nn.Parameter(torch.tensor([4.5, 0.0, 4.5]))
         self.kernel = nn.Parameter(zeros(self.size, self.size))
@@ -88,7 +90,13 @@ class ComposedDamage(nn.Module):
         if _live(self.jitter):
             rows = self._normal((n, height, 1)) * self.jitter
             grid = torch.stack([grid[..., 0] + rows, grid[..., 1]], dim=3)
-        return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        moved = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        if not _live(self.outside):
+            return moved
+        # What lies beyond the edge: the edge drawn out, or one value, or between the two.
+        pixels = torch.tensor([width, height])
+        inside = ((1 - grid.abs()) * pixels / 2 + 0.5).clamp(0, 1).prod(dim=3).unsqueeze(1)
+        return moved + self.outside * (1 - inside) * (self.fill - moved)
 
     def _resampled(self, x: Tensor) -> Tensor:
         if not _live(self.pooling):
@@ -226,6 +234,7 @@ class ComposedDamage(nn.Module):
             20 * (place - place.detach().round()).abs().mean(),
             20 * self.field.abs().mean(),
             self.jitter.abs(),
+            0.1 * self.outside.abs(),
             self.pooling.abs().sum(),
             bends.abs().sum(),
             self.level.abs(),

@@ -17,11 +17,15 @@ Restore = Callable[[Tensor], Tensor]
 """Observations (n, c, h, w) in [-1, 1] -> guesses of the clean images."""
 
 
+FAR = 0.2
+"""Change of an affine map, in half sides, from which first guesses are made for it alone."""
+
+
 class FirstGuesses:
     """Guesses of the clean images of y (n, c, h, w) in [-1, 1] by ``restore``.
 
-    That restorer knows images the right way up: where a damage mirrors them or turns them by a
-    right angle, the observations are turned back first.
+    That restorer knows images the right way up and in their place: where a damage turns, mirrors,
+    moves or scales them, the observations are taken back first.
     """
 
     def __init__(self, y: Tensor, restore: Restore, weight: float) -> None:
@@ -30,23 +34,33 @@ class FirstGuesses:
 
     def apart(self, damage: ComposedDamage, distance: SetDistance) -> float:
         """The weighted distance of the observations to what ``damage`` makes of their guesses."""
-        turn = right_turn(damage)
-        key = tuple(turn.flatten().tolist())
-        if key not in self._guesses:
-            self._guesses[key] = self.restore(_turned_back(self.y, turn))
-        return self.weight * distance.paired(damage(self._guesses[key])).item()
+        place = main_move(damage)
+        key = tuple(place.flatten().tolist())
+        if key in self._guesses:
+            guess = self._guesses[key]
+        else:
+            guess = self.restore(_taken_back(self.y, place))
+            if torch.equal(place, place.round()):
+                # There are eight of these, and no end of the others.
+                self._guesses[key] = guess
+        return self.weight * distance.paired(damage(guess)).item()
 
 
 @torch.no_grad()
-def right_turn(damage: ComposedDamage) -> Tensor:
-    """The turn by right angles, or mirroring, (2, 2) that is nearest to the damage's geometry."""
-    turn = (torch.eye(2) + damage.affine[:, :2]).round()
-    return turn if torch.equal(turn @ turn.T, torch.eye(2)) else torch.eye(2)
+def main_move(damage: ComposedDamage) -> Tensor:
+    """The damage's affine map (2, 3); the nearest turn by right angles, or mirroring, where that
+    is near."""
+    place = torch.eye(2, 3) + damage.affine
+    turn = torch.cat([place[:, :2].round(), torch.zeros(2, 1)], dim=1)
+    if (place - turn).abs().max() < FAR and torch.equal(turn[:, :2] @ turn[:, :2].T, torch.eye(2)):
+        return turn
+    return place if place[:, :2].det().abs() > FAR else torch.eye(2, 3)
 
 
-def _turned_back(y: Tensor, turn: Tensor) -> Tensor:
-    if torch.equal(turn, torch.eye(2)):
+def _taken_back(y: Tensor, place: Tensor) -> Tensor:
+    if torch.equal(place, torch.eye(2, 3)):
         return y
-    place = torch.cat([turn.T, torch.zeros(2, 1)], dim=1).expand(len(y), 2, 3)
-    grid = functional.affine_grid(place, list(y.shape), align_corners=False)
+    turn = place[:, :2].inverse()
+    back = torch.cat([turn, -turn @ place[:, 2:]], dim=1).expand(len(y), 2, 3)
+    grid = functional.affine_grid(back, list(y.shape), align_corners=False)
     return functional.grid_sample(y, grid, padding_mode="border", align_corners=False)

@@ -17,6 +17,7 @@ RATES = {
     "affine": 0.005,
     "field": 0.005,
     "jitter": 0.01,
+    "outside": 0.01,
     "pooling": 0.04,
     "sharpness": 0.05,
     "kernel": 0.05,
@@ -49,6 +50,8 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
     (("kernel",), _absent),
     (("jitter",), _absent),
     (("affine",), _absent),
+    (("outside", "fill"), _absent),
+    (("outside", "fill"), _rounded),
     (("pooling",), _absent),
     (("colour",), _absent),
     (("level",), _absent),
@@ -159,11 +162,22 @@ def fit_damage(
     gain = value(plain, large) - value(best, large)
     if undamaged := gain < settings.margin:
         best = plain
-    apart = distance(_simulated(best, bank, distance, generator)).item()
-    noise = _noise(best, bank, distance, generator)
-    # A slight distance does a restorer no harm, nor one that clean images have from the bank.
+    simulated = _simulated(best, bank, distance, generator)
+    return Fit(best, set_misfit(distance, simulated, mismatch, generator), undamaged)
+
+
+@torch.no_grad()
+def set_misfit(
+    distance: SetDistance, simulated: Tensor, mismatch: float, generator: torch.Generator
+) -> float:
+    """Set distance of ``simulated`` (m, c, h, w) beyond sampling noise, in units of a slight one.
+
+    A slight distance does a restorer no harm, nor one that clean images have from the bank:
+    ``mismatch``.
+    """
+    noise = _noise(simulated, distance, generator)
     unit = max(mismatch, SLIGHT) + 2 * float(noise.std())
-    return Fit(best, (apart - float(noise.mean())) / unit, undamaged)
+    return (distance(simulated).item() - float(noise.mean())) / unit
 
 
 def _pruned(
@@ -183,7 +197,8 @@ def _pruned(
         # The same random numbers for all, so that small differences count.
         return _value(damage, large, distance, torch.Generator().manual_seed(seed), guesses)
 
-    spare = settings.spare * float(_noise(damage, bank, distance, generator).std())
+    simulated = _simulated(damage, bank, distance, generator)
+    spare = settings.spare * float(_noise(simulated, distance, generator).std())
     gone: frozenset[str] = frozenset()
     lowest = value(damage)
     plain = ComposedDamage(damage.shape)
@@ -248,6 +263,7 @@ def _search(
             yield from turned(parent, generator)
         for parent in (plain, *parents[: settings.parents // 2]):
             yield same_moments(parent, x, y)
+            yield same_place(parent, x, y)
             yield same_greys(parent, x, y)
             yield same_greys(parent, x, y, falling=True)
             yield same_greys(levelled(parent), x, y)
@@ -284,6 +300,38 @@ def turned(damage: ComposedDamage, generator: torch.Generator) -> Iterator[Compo
         other = _copied(damage)
         other.affine.copy_(turn @ (torch.eye(2, 3) + damage.affine) - torch.eye(2, 3))
         yield other
+
+
+@torch.no_grad()
+def same_place(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy that moves and stretches images, so that what differs among them lies where it does
+    in y; beyond the edge is what most pixels of y's edges show."""
+    other = _copied(damage)
+    (at, size), (wanted_at, wanted_size) = _whereabouts(other(x)), _whereabouts(y)
+    # The damage shows at u what was at (affine u); u is first taken to its place in x.
+    stretch = torch.diag(size / wanted_size.clamp(min=1e-3))
+    move = torch.cat([stretch, (at - stretch @ wanted_at).unsqueeze(1)], dim=1)
+    before = torch.eye(2, 3) + other.affine
+    after = before[:, :2] @ move
+    after[:, 2] += before[:, 2]
+    other.affine.copy_(after - torch.eye(2, 3))
+    edges = [y[:, :, 0], y[:, :, -1], y[..., 0], y[..., -1]]
+    other.outside.fill_(1.0)
+    other.fill.copy_(torch.cat([edge.flatten() for edge in edges]).median())
+    return other
+
+
+def _whereabouts(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and spread (2,), in [-1, 1] across and down, of what differs among images."""
+    spread = images.std(dim=0).mean(dim=0)
+    weight = (spread - spread.flatten().quantile(0.1)).clamp(min=1e-6)
+    found = []
+    for share in (weight.sum(dim=0), weight.sum(dim=1)):
+        at, share = (torch.arange(len(share)) * 2 + 1) / len(share) - 1, share / share.sum()
+        middle = (share * at).sum()
+        found.append((middle, (share * (at - middle).square()).sum().sqrt()))
+    centres, spreads = zip(*found, strict=True)
+    return torch.stack(centres), torch.stack(spreads)
 
 
 @torch.no_grad()
@@ -337,15 +385,10 @@ def _simulated(
 
 @torch.no_grad()
 def _noise(
-    damage: ComposedDamage,
-    bank: Tensor,
-    distance: SetDistance,
-    generator: torch.Generator,
-    repeats: int = 12,
+    simulated: Tensor, distance: SetDistance, generator: torch.Generator, repeats: int = 12
 ) -> Tensor:
     """Distances to as many simulated observations as there are real ones: sampling noise alone."""
     count = len(distance.y)
-    simulated = _simulated(damage, bank, distance, generator)
     null = []
     for _ in range(repeats):
         order = torch.randperm(len(simulated), generator=generator)

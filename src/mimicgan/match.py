@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.fit import Fit, FitSettings, fit_damage
+from mimicgan.fit import Fit, FitSettings, fit_damage, set_misfit
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
 from mimicgan.prior import Prior
+from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.training.restorer import fit_restorer, random_pairs
 
 JUDGES = 256
@@ -38,9 +39,10 @@ class MatchSettings(FitSettings):
     fresh_steps: int = 1500
     """The same where the prior ships no restorer to start from."""
     restorer_batch: int = 64
-    restorer_rate: float = 1e-3
+    restorer_rate: float = 5e-3
     random_share: float = 0.25
-    """Share of those pairs that get a random damage instead: insurance against a wrong fit."""
+    """Share of those pairs that get a random damage instead where the fit is not good: insurance
+    against a wrong one."""
     fewest: int = 4
     """With fewer observations nothing is fitted and the universal restorer is used."""
 
@@ -91,6 +93,7 @@ def match(
     if fit.undamaged and fit.misfit < settings.good_misfit:
         # A restorer costs even a clean image some detail.
         return Damage(fit.damage, nn.Identity(), fit.misfit)
+    wrong = fit.misfit >= settings.good_misfit
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = warm_restorer(prior, seed)
 
@@ -101,16 +104,18 @@ def match(
 
     fit_restorer(
         restorer,
-        simulated_pairs(fit.damage, bank, settings),
+        simulated_pairs(fit.damage, bank, settings if wrong else replace(settings, random_share=0)),
         settings.restorer_steps if prior.restorer is not None else settings.fresh_steps,
         settings.restorer_rate,
         seed,
         note,
     )
+    damage = Damage(fit.damage, restorer)
+    misfit = max(fit.misfit, restored_misfit(damage, y, bank, prior.mismatch, generator))
+    damage = replace(damage, misfit=misfit)
     if prior.restorer is not None:
-        _shrink(restorer, prior.restorer, trust(fit.misfit))
-    damage = Damage(fit.damage, restorer, fit.misfit)
-    if fit.misfit < WELL:
+        _shrink(restorer, prior.restorer, trust(misfit))
+    if misfit < WELL:
         return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))
     return damage
 
@@ -121,9 +126,25 @@ def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -
     return float((again - images).abs().mean())
 
 
+@torch.no_grad()
+def restored_misfit(
+    damage: Damage, y: Tensor, bank: Tensor, mismatch: float, generator: torch.Generator
+) -> float:
+    """Misfit, as in ``fit_damage``, of what is restored of y (n, c, h, w) and of f(G(z)).
+
+    A restorer that was trained on the wrong damage shows it: it makes of the observations what it
+    makes of no simulated one.
+    """
+    y = y[: 2 * JUDGES]
+    shape = (y.shape[1], y.shape[2], y.shape[3])
+    restored = SetDistance(damage.restore(y), random_corners(shape, generator))
+    again = damage.restore(damage.simulate(bank[: 2 * len(y) + 200], generator))
+    return set_misfit(restored, again, mismatch, generator)
+
+
 def trust(misfit: float) -> float:
     """Share of the restorer's training to keep: all where the damage fits, little where not."""
-    return 1 / (1 + 2 * max(0.0, misfit))
+    return 1 / (1 + max(0.0, misfit) ** 2)
 
 
 @torch.no_grad()

@@ -35,6 +35,9 @@ def random_damage(
             damage.field.copy_(normal(1, 2, 7, 7) * uniform(0, 0.12))
         if uniform(0, 1) < 0.3:
             damage.jitter.fill_(uniform(0.02, 0.3))
+        if uniform(0, 1) < 0.5:
+            damage.outside.fill_(1.0)
+            damage.fill.fill_((-1.0, 0.0, 1.0)[int(uniform(0, 3))])
 
     def resampling() -> None:
         damage.pooling[int(uniform(0, len(POOLS)))] = uniform(0.5, 1)
