@@ -22,7 +22,14 @@ from mimicgan.fit import (
     turned,
 )
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings, expected_error, match, simulated_pairs
+from mimicgan.match import (
+    MatchSettings,
+    expected_error,
+    match,
+    restored_misfit,
+    simulated_pairs,
+    trust,
+)
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
@@ -120,6 +127,16 @@ def test_images_that_were_moved_and_scaled_are_placed_by_what_differs_among_them
     found = same_place(ComposedDamage((1, 28, 28)), x[100:], y)
     assert (found(x[:100]) - y).abs().mean() < 0.2 * (x[:100] - y).abs().mean()
     assert (float(found.outside), float(found.fill)) == (1.0, -1.0)
+
+
+@pytest.mark.parametrize("darker", [False, True])
+def test_a_restorer_that_meets_what_it_was_not_made_for_shows_it(fashion, darker) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = Damage(nn.Identity(), nn.Identity())
+    y = 0.8 * x[:100] if darker else x[:100]
+    misfit = restored_misfit(damage, y, x[100:], 0.02, torch.Generator().manual_seed(0))
+    assert misfit > 2 if darker else misfit < 1
+    assert (trust(misfit) > 0.5) is not darker
 
 
 def test_first_guesses_are_made_of_images_turned_back(fashion) -> None:

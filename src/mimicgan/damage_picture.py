@@ -62,6 +62,9 @@ def _sentences(damage: ComposedDamage, used: set[str]) -> list[str]:
     words = []
     if used & {"affine", "field", "jitter"}:
         words.append("geometry: moved or bent; see the test card")
+    if "outside" in used:
+        grey, share = (float(damage.fill) + 1) / 2, float(damage.outside)
+        words.append(f"beyond the edge: {share:.0%} of {grey:.2f} of [0, 1], else the edge itself")
     if "pooling" in used:
         words.append(f"resampling: {float(damage.pooling.abs().sum()):.0%} from coarser pixels")
     if "level" in used:
