@@ -81,9 +81,17 @@ def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion
 def test_smaller_batches_for_larger_and_for_fewer_images(
     shape: tuple[int, int, int], count: int, share: float
 ) -> None:
-    sized = MatchSettings(sample=200, restorer_batch=100).sized(shape, count)
+    sized = MatchSettings(sample=200, restorer_batch=100, restorer_rate=0.01).sized(shape, count)
     assert sized.sample == round(200 * share)
     assert sized.restorer_batch == round(100 * share)
+    assert sized.restorer_rate == pytest.approx(0.01 * share**0.5)
+
+
+def test_fewer_steps_for_fewer_images() -> None:
+    steps = [
+        MatchSettings(restorer_steps=100).sized((1, 56, 56), n).restorer_steps for n in (25, 100)
+    ]
+    assert steps == [71, 100]
 
 
 def test_the_fit_finds_that_images_were_inverted(fashion) -> None:

@@ -34,7 +34,7 @@ class MatchSettings(FitSettings):
     """Fits at most; a further one is made where the best so far is not good."""
     good_misfit: float = 0.6
     """Misfit below which no further fit is tried."""
-    restorer_steps: int = 600
+    restorer_steps: int = 900
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 1500
     """The same where the prior ships no restorer to start from."""
@@ -50,14 +50,17 @@ class MatchSettings(FitSettings):
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
 
         ``sample`` and ``restorer_batch`` fall as the side grows, so that the time grows with the
-        side and not with its square, and with fewer images, of which less can be learnt.
+        side and not with its square, and with fewer images, of which less can be learnt; then so do
+        the steps, and with the batch the rate.
         """
-        by_side = (28 * 28 / (shape[1] * shape[2])) ** 0.5
-        share = min(1.0, by_side, (count / 100) ** 0.25)
+        by_count = min(1.0, (count / 100) ** 0.25)
+        share = min(by_count, (28 * 28 / (shape[1] * shape[2])) ** 0.5)
         return replace(
             self,
             sample=max(1, round(self.sample * share)),
             restorer_batch=max(1, round(self.restorer_batch * share)),
+            restorer_steps=max(1, round(self.restorer_steps * by_count)),
+            restorer_rate=self.restorer_rate * share**0.5,
         )
 
 

@@ -20,7 +20,8 @@ def expected_steps(settings: Settings, count: int) -> int | None:
     parts = -(-count // settings.batch)
     sharpening = parts * REALISM.iterations if settings.output != "fidelity" else 0
     if settings.method == "auto" and count >= settings.match.fewest:
-        match = settings.match
+        # The number of steps does not depend on the shape.
+        match = settings.match.sized((1, 28, 28), count)
         # Drawn ones, the nearest of them again, and variations; a few by moments come on top.
         search = match.draws + 4 * match.parents + match.rounds * (match.children + 15)
         fit = match.starts * match.short_steps + 2 * match.long_steps
