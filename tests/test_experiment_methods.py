@@ -25,6 +25,7 @@ from mimicgan.experiments.methods import METHODS
 from mimicgan.experiments.observations import BATCHES
 from mimicgan.experiments.observations import cases as observation_cases
 from mimicgan.experiments.options import ExperimentOptions
+from mimicgan.experiments.recovery import cases as recovery_cases
 from mimicgan.experiments.registry import EXPERIMENTS
 from mimicgan.experiments.robust_classification import cases as robust_cases
 from mimicgan.experiments.robust_classification import paper_readings
@@ -134,6 +135,18 @@ def test_a_damage_drawn_once_is_the_same_on_every_pair(bench: Bench) -> None:
         assert torch.equal(first[:1], given.observed[:1] * 2 - 1) == same
         assert clean.shape == (2, *SHAPE)
         assert float(clean.min()) < 0
+
+
+@pytest.mark.parametrize("case", [*robust_cases(), *recovery_cases()], ids=lambda c: c.variant)
+def test_a_case_says_whether_its_damage_is_drawn_once(case: Case) -> None:
+    shape = (1, 28, 28) if case in robust_cases() else (3, 64, 64)
+    same = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).expand(2, *shape)
+
+    def damaged(seed: int) -> Tensor:
+        return case.damage(same.clone(), torch.Generator().manual_seed(seed))
+
+    once = torch.equal(*damaged(1)) and not torch.equal(damaged(1), damaged(2))
+    assert case.drawn_once == once
 
 
 def test_the_digest_of_code_ignores_comments_and_sees_imports(

@@ -31,6 +31,8 @@ METHODS = (
     "known-corruption",
     "clean-inversion",
 )
+FIXED = ("dropped-shared", "dropped-black-shared")
+"""Those that are drawn once for a whole portion."""
 
 
 def undamaged(images: Tensor, _generator: torch.Generator) -> Tensor:
@@ -53,6 +55,7 @@ def cases() -> tuple[Case, ...]:
             c.function,
             METHODS,
             code=("mimicgan.corruptions",),
+            drawn_once=c.name in FIXED,
             relaxed=RELAXED.get(c.name),
         )
         for c in CORRUPTIONS.values()
