@@ -12,15 +12,7 @@ from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
-from mimicgan.fit import (
-    Fit,
-    fit_damage,
-    prior_mismatch,
-    same_greys,
-    same_moments,
-    same_place,
-    turned,
-)
+from mimicgan.fit import Fit, fit_damage, prior_mismatch
 from mimicgan.learnt import Damage
 from mimicgan.match import (
     MatchSettings,
@@ -35,6 +27,7 @@ from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, random_corners
+from mimicgan.variations import same_greys, same_moments, same_place, turned
 from prior_cases import untrained_generator
 
 SMALL = MatchSettings(

@@ -228,6 +228,21 @@ def test_a_misled_image_stays_within_the_strength(classifier, images) -> None:
         assert losses[1] > losses[0]
 
 
+def test_hardening_takes_clean_images_in_the_place_of_generated_ones(
+    prior, classifier, images
+) -> None:
+    settings = HardenSettings(steps=2, batch=16, bank=32)
+    model = Purified(classifier, prior)
+    with prior.counted() as passes:
+        model.harden(settings, images=images)
+    assert passes.images == 0
+    one = model.damage.restore(images)
+    assert not torch.equal(one, model.harden(settings).damage.restore(images))
+    for wrong in (images[..., 1:], images * 255):
+        with pytest.raises(ValueError, match="images"):
+            model.harden(settings, images=wrong)
+
+
 def test_hardening_learns_to_undo_attacks_and_leaves_the_classifier_alone(
     prior, classifier
 ) -> None:

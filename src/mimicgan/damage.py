@@ -195,12 +195,18 @@ class ComposedDamage(nn.Module):
     @torch.no_grad()
     def still(self) -> "ComposedDamage":
         """A frozen copy without what is random: row jitter, noise and replaced pixels."""
-        copied = ComposedDamage(self.shape, self.size).requires_grad_(False)
-        copied.load_state_dict(self.state_dict())
-        copied.jitter.zero_()
-        copied.noise.zero_()
-        copied.chance.fill_(-100.0)
-        return copied
+        other = self.copied()
+        other.jitter.zero_()
+        other.noise.zero_()
+        other.chance.fill_(-100.0)
+        return other
+
+    def copied(self) -> "ComposedDamage":
+        """A damage like this one, without gradients, that draws from the same generator."""
+        other = ComposedDamage(self.shape, self.size).requires_grad_(False)
+        other.load_state_dict(self.state_dict())
+        other.generator = self.generator
+        return other
 
     def live(self) -> list[str]:
         """The parameters that a fit should move: of the parts that are on, or need no turning on.

@@ -12,6 +12,7 @@ from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
 from mimicgan.random_damage import random_damage
 from mimicgan.set_distance import SetDistance, random_corners
+from mimicgan.variations import matched, turned
 
 RATES = {
     "affine": 0.005,
@@ -209,7 +210,7 @@ def _pruned(
         if all(torch.equal(now[name], then[name]) for name in part):
             gone = without
             continue
-        other = _copied(damage)
+        other = damage.copied()
         with torch.no_grad():
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
@@ -262,11 +263,7 @@ def _search(
         for parent in (plain, parents[0]):
             yield from turned(parent, generator)
         for parent in (plain, *parents[: settings.parents // 2]):
-            yield same_moments(parent, x, y)
-            yield same_place(parent, x, y)
-            yield same_greys(parent, x, y)
-            yield same_greys(parent, x, y, falling=True)
-            yield same_greys(levelled(parent), x, y)
+            yield from matched(parent, x, y)
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))
@@ -276,102 +273,6 @@ def _search(
         found = sorted(found, key=_first)[: settings.parents]
         found += ranked(variations([damage for _, damage in found]))
     return [damage for _, damage in sorted(found, key=_first)[: settings.starts]]
-
-
-def _copied(damage: ComposedDamage) -> ComposedDamage:
-    other = ComposedDamage(damage.shape).requires_grad_(False)
-    other.load_state_dict(damage.state_dict())
-    other.generator = damage.generator
-    return other
-
-
-@torch.no_grad()
-def turned(damage: ComposedDamage, generator: torch.Generator) -> Iterator[ComposedDamage]:
-    """Copies that mirror the images or turn them first, by right angles where they are square, and
-    by two angles drawn at random: no gradient leads so far."""
-    _, height, width = damage.shape
-    angles = torch.rand(2, generator=generator) * 2 * torch.pi
-    cos, sin = angles.cos(), angles.sin()
-    turns = [torch.diag(torch.tensor(signs)) for signs in ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0))]
-    if height == width:
-        turns += [turn.flip(0) for turn in (torch.eye(2), *turns)]
-    turns += [torch.tensor([[c, -s], [s, c]]) for c, s in zip(cos, sin, strict=True)]
-    for turn in turns:
-        other = _copied(damage)
-        other.affine.copy_(turn @ (torch.eye(2, 3) + damage.affine) - torch.eye(2, 3))
-        yield other
-
-
-@torch.no_grad()
-def same_place(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
-    """A copy that moves and stretches images, so that what differs among them lies where it does
-    in y; beyond the edge is what most pixels of y's edges show."""
-    other = _copied(damage)
-    (at, size), (wanted_at, wanted_size) = _whereabouts(other(x)), _whereabouts(y)
-    # The damage shows at u what was at (affine u); u is first taken to its place in x.
-    stretch = torch.diag(size / wanted_size.clamp(min=1e-3))
-    move = torch.cat([stretch, (at - stretch @ wanted_at).unsqueeze(1)], dim=1)
-    before = torch.eye(2, 3) + other.affine
-    after = before[:, :2] @ move
-    after[:, 2] += before[:, 2]
-    other.affine.copy_(after - torch.eye(2, 3))
-    edges = [y[:, :, 0], y[:, :, -1], y[..., 0], y[..., -1]]
-    other.outside.fill_(1.0)
-    other.fill.copy_(torch.cat([edge.flatten() for edge in edges]).median())
-    return other
-
-
-def _whereabouts(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and spread (2,), in [-1, 1] across and down, of what differs among images."""
-    spread = images.std(dim=0).mean(dim=0)
-    weight = (spread - spread.flatten().quantile(0.1)).clamp(min=1e-6)
-    found = []
-    for share in (weight.sum(dim=0), weight.sum(dim=1)):
-        at, share = (torch.arange(len(share)) * 2 + 1) / len(share) - 1, share / share.sum()
-        middle = (share * at).sum()
-        found.append((middle, (share * (at - middle).square()).sum().sqrt()))
-    centres, spreads = zip(*found, strict=True)
-    return torch.stack(centres), torch.stack(spreads)
-
-
-@torch.no_grad()
-def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
-    """A copy whose gain and offset give every pixel the mean and spread that it has in y."""
-    other = _copied(damage)
-    now = other(x)
-    ratio = (y.std(dim=0) / now.std(dim=0).clamp(min=0.05)).clamp(0, 3)
-    gain = (1 + other.gain) * ratio
-    other.offset.copy_(y.mean(dim=0) - ratio * (now.mean(dim=0) - other.offset))
-    other.gain.copy_(gain - 1)
-    return other
-
-
-@torch.no_grad()
-def levelled(damage: ComposedDamage) -> ComposedDamage:
-    """A copy that takes each image's own median off, as automatic exposure and thresholds do."""
-    other = _copied(damage)
-    other.level.fill_(1.0)
-    return other
-
-
-@torch.no_grad()
-def same_greys(
-    damage: ComposedDamage, x: Tensor, y: Tensor, *, falling: bool = False
-) -> ComposedDamage:
-    """A copy whose curve gives all pixels together the grey values that they have in y.
-
-    With ``falling`` the brightest become the darkest, as in a negative.
-    """
-    other = _copied(damage)
-    other.curve.copy_(knots())
-    now, wanted = (
-        values.flatten()[:: max(1, values.numel() // 50000)].sort().values
-        for values in (other(x), y)
-    )
-    rank = torch.searchsorted(now, other.curve.contiguous()).double() / len(now)
-    rank = 1 - rank if falling else rank
-    other.curve.copy_(wanted[(rank * (len(wanted) - 1)).long()])
-    return other
 
 
 @torch.no_grad()

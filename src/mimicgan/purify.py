@@ -183,11 +183,13 @@ class Purified(Cleaner):
         self,
         settings: HardenSettings | None = None,
         callback: Callable[[int, float], None] | None = None,
+        images: Tensor | None = None,
     ) -> Self:
         """Train the cleaning, once, on attacks on this very classifier (``training.hardening``).
 
-        It needs no images and no labels, and takes some minutes. ``damage.save`` keeps the result,
-        for ``damage`` of another Purified.
+        It needs no labels, and takes some minutes. ``images`` (n, c, h, w) in [0, 1] are clean
+        ones, if you have some; else the prior makes them. ``damage.save`` keeps the result, for
+        ``damage`` of another Purified. ValueError for images of another kind than the prior's.
         """
         # The classifier is used as it is: no gradient may be left on its parameters.
         live = [p for p in self.classifier.parameters() if p.requires_grad]
@@ -195,7 +197,7 @@ class Purified(Cleaner):
             p.requires_grad_(False)
         try:
             self.damage = harden(
-                lambda x: self._classified((x + 1) / 2), self.prior, settings, callback
+                lambda x: self._classified((x + 1) / 2), self.prior, settings, callback, images
             )
         finally:
             for p in live:

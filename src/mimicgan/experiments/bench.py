@@ -23,8 +23,8 @@ from mimicgan.training.hardening import HardenSettings, harden
 HARDENED = ClassifierSettings(steps=2000, eps=0.3)
 SMOOTHING = 0.05
 """Noise of the hardened restorer's classifier, in units of [0, 1]."""
-GUARD = {**asdict(HardenSettings()), "smoothing": SMOOTHING}
-"""All numbers of the method ``hardened``."""
+GUARD = {**asdict(HardenSettings()), "smoothing": SMOOTHING, "images": "training"}
+"""All that decides the method ``hardened``."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Bench:
     labels: Tensor
     """(n,) int64."""
     train: Callable[[], Tensor]
-    """Training images (n, c, h, w) uint8, for the supervised upper bound alone."""
+    """Training images (n, c, h, w) uint8, for the supervised bound and for hardening alone."""
     runs: Path
-    """Where that bound keeps its networks."""
+    """Where networks that are trained on the way are kept."""
     labelled: Callable[[], tuple[Tensor, Tensor]] | None = None
     """Training images with labels, for adversarial training alone."""
 
@@ -81,12 +81,13 @@ class Bench:
         if self.classifier is None:
             raise UserError("this bench has no classifier; leave the method out")
         settings = HardenSettings()
-        parts = {"settings": asdict(settings), "weights": self.weights}
+        parts = {"settings": GUARD, "weights": self.weights}
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
         path = self.runs / "hardened" / f"restorer-{key}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            harden(self.classifier, self.prior, settings).save(path)
+            images = self.train().float() / 255
+            harden(self.classifier, self.prior, settings, images=images).save(path)
         return Damage.load(path, self.prior)
 
     @cached_property

@@ -1,6 +1,6 @@
 """A restorer for one classifier: it learns to undo what misleads this very classifier.
 
-Nothing else is needed: the images are generated, the attacks are made on the way, and the
+The attacks are made on the way, on generated images or on clean ones of the user's own, and the
 classifier's own answer to the clean image stands for a label.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mimicgan.images import rounded
+from mimicgan.images import check_images, rounded, to_internal
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.prior import Prior
 from mimicgan.random_corruption import Dice
@@ -29,7 +29,7 @@ class HardenSettings:
     """Updates of the restorer."""
     batch: int = 64
     bank: int = 4096
-    """Generated images to draw from."""
+    """Generated images to draw from, where no clean images are given."""
     share: float = 0.5
     """Share of the images that are attacked, in groups of 8; the others get random damages, so
     that the restorer stays a restorer."""
@@ -37,8 +37,8 @@ class HardenSettings:
     """Largest change of a pixel, of the range [-1, 1]; the strengths are spread evenly below."""
     agreement: float = 0.03
     """Weight of the classifier's cross entropy on restored images, beside the l1 distance."""
-    rate: float = 1e-3
-    """Adam's learning rate."""
+    rate: float = 3e-3
+    """Adam's learning rate, falling on one cosine."""
     seed: int = 0
 
 
@@ -47,13 +47,18 @@ def harden(
     prior: Prior,
     settings: HardenSettings | None = None,
     callback: Callable[[int, float], None] | None = None,
+    images: Tensor | None = None,
 ) -> Damage:
     """The prior's restorer, trained further on attacks on ``classify``; for ``Cleaner.damage``.
 
-    Some minutes on two cores. ``callback`` gets step and loss. The same seed gives the same result
-    on one machine.
+    ``images`` (n, c, h, w) in [0, 1] are clean ones, as those that the classifier was trained on:
+    they serve better than generated images, which take their place where there are none. Some
+    minutes on two cores. ``callback`` gets step and loss. The same seed gives the same result on
+    one machine. ValueError for images of another kind than the prior's.
     """
     settings = settings or HardenSettings()
+    if images is not None:
+        check_images(images, prior.image_shape)
     generator = torch.Generator().manual_seed(settings.seed)
 
     def loss(restored: Tensor, clean: Tensor) -> Tensor:
@@ -63,7 +68,10 @@ def harden(
         return (restored - clean).abs().mean() + settings.agreement * agreement
 
     with torch.inference_mode(False), torch.enable_grad():
-        bank = rounded(prior.typical(settings.bank, generator))
+        if images is None:
+            bank = rounded(prior.typical(settings.bank, generator))
+        else:
+            bank = to_internal(images)
         restorer = fit_restorer(
             warm_restorer(prior, settings.seed),
             attacked_pairs(classify, bank, settings),

@@ -1,0 +1,106 @@
+"""Variations of a damage that no gradient leads to: turned, moved, given the greys of images."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage, knots
+
+
+def matched(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
+    """Copies under which images x (m, c, h, w) share something with y (n, c, h, w)."""
+    yield same_moments(damage, x, y)
+    yield same_place(damage, x, y)
+    yield same_greys(damage, x, y)
+    yield same_greys(damage, x, y, falling=True)
+    yield same_greys(levelled(damage), x, y)
+
+
+@torch.no_grad()
+def turned(damage: ComposedDamage, generator: torch.Generator) -> Iterator[ComposedDamage]:
+    """Copies that mirror the images or turn them first, by right angles where they are square, and
+    by two angles drawn at random: no gradient leads so far."""
+    _, height, width = damage.shape
+    angles = torch.rand(2, generator=generator) * 2 * torch.pi
+    cos, sin = angles.cos(), angles.sin()
+    turns = [torch.diag(torch.tensor(signs)) for signs in ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0))]
+    if height == width:
+        turns += [turn.flip(0) for turn in (torch.eye(2), *turns)]
+    turns += [torch.tensor([[c, -s], [s, c]]) for c, s in zip(cos, sin, strict=True)]
+    for turn in turns:
+        other = damage.copied()
+        other.affine.copy_(turn @ (torch.eye(2, 3) + damage.affine) - torch.eye(2, 3))
+        yield other
+
+
+@torch.no_grad()
+def same_place(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy that moves and stretches images, so that what differs among them lies where it does
+    in y; beyond the edge is what most pixels of y's edges show."""
+    other = damage.copied()
+    (at, size), (wanted_at, wanted_size) = _whereabouts(other(x)), _whereabouts(y)
+    # The damage shows at u what was at (affine u); u is first taken to its place in x.
+    stretch = torch.diag(size / wanted_size.clamp(min=1e-3))
+    move = torch.cat([stretch, (at - stretch @ wanted_at).unsqueeze(1)], dim=1)
+    before = torch.eye(2, 3) + other.affine
+    after = before[:, :2] @ move
+    after[:, 2] += before[:, 2]
+    other.affine.copy_(after - torch.eye(2, 3))
+    edges = [y[:, :, 0], y[:, :, -1], y[..., 0], y[..., -1]]
+    other.outside.fill_(1.0)
+    other.fill.copy_(torch.cat([edge.flatten() for edge in edges]).median())
+    return other
+
+
+def _whereabouts(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and spread (2,), in [-1, 1] across and down, of what differs among images."""
+    spread = images.std(dim=0).mean(dim=0)
+    weight = (spread - spread.flatten().quantile(0.1)).clamp(min=1e-6)
+    found = []
+    for share in (weight.sum(dim=0), weight.sum(dim=1)):
+        at, share = (torch.arange(len(share)) * 2 + 1) / len(share) - 1, share / share.sum()
+        middle = (share * at).sum()
+        found.append((middle, (share * (at - middle).square()).sum().sqrt()))
+    centres, spreads = zip(*found, strict=True)
+    return torch.stack(centres), torch.stack(spreads)
+
+
+@torch.no_grad()
+def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose gain and offset give every pixel the mean and spread that it has in y."""
+    other = damage.copied()
+    now = other(x)
+    ratio = (y.std(dim=0) / now.std(dim=0).clamp(min=0.05)).clamp(0, 3)
+    gain = (1 + other.gain) * ratio
+    other.offset.copy_(y.mean(dim=0) - ratio * (now.mean(dim=0) - other.offset))
+    other.gain.copy_(gain - 1)
+    return other
+
+
+@torch.no_grad()
+def levelled(damage: ComposedDamage) -> ComposedDamage:
+    """A copy that takes each image's own median off, as automatic exposure and thresholds do."""
+    other = damage.copied()
+    other.level.fill_(1.0)
+    return other
+
+
+@torch.no_grad()
+def same_greys(
+    damage: ComposedDamage, x: Tensor, y: Tensor, *, falling: bool = False
+) -> ComposedDamage:
+    """A copy whose curve gives all pixels together the grey values that they have in y.
+
+    With ``falling`` the brightest become the darkest, as in a negative.
+    """
+    other = damage.copied()
+    other.curve.copy_(knots())
+    now, wanted = (
+        values.flatten()[:: max(1, values.numel() // 50000)].sort().values
+        for values in (other(x), y)
+    )
+    rank = torch.searchsorted(now, other.curve.contiguous()).double() / len(now)
+    rank = 1 - rank if falling else rank
+    other.curve.copy_(wanted[(rank * (len(wanted) - 1)).long()])
+    return other
