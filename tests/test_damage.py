@@ -79,7 +79,17 @@ def test_every_part_gets_a_gradient(x) -> None:
     damage(x).square().mean().backward()
     silent = [n for n, p in damage.named_parameters() if p.grad is None or not p.grad.any()]
     # The level of a grey image's median, black here, does not matter; one channel has no colours.
-    assert set(silent) <= {"level", "colour"}
+    # Which column shows which is not a matter of degree.
+    assert set(silent) <= {"level", "colour", "columns", "rows"}
+
+
+def test_stuck_columns_and_rows_show_another_one(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.columns[5], damage.rows[20] = 3.0, -11.0
+    wanted = x.clone()
+    wanted[..., 5] = x[..., 8]
+    wanted[:, :, 20] = wanted[:, :, 9]
+    assert (damage(x) - wanted).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])

@@ -32,6 +32,8 @@ def test_the_words_hold_the_numbers() -> None:
     damage.chance[0] = torch.tensor(0.7).logit()
     damage.value[0] = 0.0
     assert _sentences(damage, {"chance", "value"}) == ["replaced: 70% of pixels, by 0.50 of [0, 1]"]
+    damage.rows[:3] = 4.0
+    assert _sentences(damage, {"rows"})[0] == "stuck: 3 rows show another one"
 
 
 def test_the_card_has_black_white_and_all_greys_between() -> None:

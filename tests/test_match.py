@@ -27,7 +27,7 @@ from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, random_corners
-from mimicgan.variations import same_greys, same_moments, same_place, turned
+from mimicgan.variations import same_greys, same_moments, same_place, stuck, turned
 from prior_cases import untrained_generator
 
 SMALL = MatchSettings(
@@ -128,6 +128,26 @@ def test_images_that_were_moved_and_scaled_are_placed_by_what_differs_among_them
     found = same_place(ComposedDamage((1, 28, 28)), x[100:], y)
     assert (found(x[:100]) - y).abs().mean() < 0.2 * (x[:100] - y).abs().mean()
     assert (float(found.outside), float(found.fill)) == (1.0, -1.0)
+
+
+def test_columns_that_show_another_one_are_found(fashion) -> None:
+    x = fashion.images[:200].float() / 127.5 - 1
+    pattern = 0.25 * torch.randn(28, 8, generator=torch.Generator().manual_seed(0))
+    y = torch.cat([x[:100, ..., :20], x[:100, ..., 8:9] + pattern], dim=3).clamp(-1, 1)
+    (found,) = stuck(ComposedDamage((1, 28, 28)), x[100:], y)
+    assert found.columns.tolist() == [0.0] * 20 + [8.0 - column for column in range(20, 28)]
+    assert not found.rows.any()
+    x, y = x.transpose(2, 3), y.transpose(2, 3)
+    (lying,) = stuck(ComposedDamage((1, 28, 28)), x[100:], y)
+    assert torch.equal(lying.rows, found.columns)
+    assert not lying.columns.any()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_columns_of_clean_and_of_noisy_images_show_their_own(fashion, noise: float) -> None:
+    x = fashion.images[:200].float() / 127.5 - 1
+    y = x[:100] + noise * torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert not list(stuck(ComposedDamage((1, 28, 28)), x[100:], y.clamp(-1, 1)))
 
 
 @pytest.mark.parametrize("darker", [False, True])

@@ -61,6 +61,8 @@ class ComposedDamage(nn.Module):
         self.colour = nn.Parameter(torch.eye(channels))
         self.level = nn.Parameter(torch.tensor(0.0))
         self.curve = nn.Parameter(knots())
+        self.columns = nn.Parameter(zeros(width))
+        self.rows = nn.Parameter(zeros(height))
         self.gain = nn.Parameter(zeros(shape))
         self.offset = nn.Parameter(zeros(shape))
         self.noise = nn.Parameter(zeros(3))
@@ -71,7 +73,7 @@ class ComposedDamage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._resampled(self._warped(x))
-        x = self._toned(self._blurred(x))
+        x = self._stuck(self._toned(self._blurred(x)))
         x = x * (1 + self.gain) + self.offset
         x = self._replaced(self._noisy(x))
         # Saturation, with a small gradient left where it bites.
@@ -139,6 +141,14 @@ class ComposedDamage(nn.Module):
         start = self.curve[low]
         slope = self.curve.diff() / place.diff()
         return start + (x - place[low]) * slope[low]
+
+    def _stuck(self, x: Tensor) -> Tensor:
+        # Each column, and each row, may show another one, so many places on.
+        for side, steps in ((3, self.columns), (2, self.rows)):
+            if _live(steps):
+                source = (torch.arange(len(steps)) + steps.detach()).round().long()
+                x = x.index_select(side, source.clamp(0, len(steps) - 1))
+        return x
 
     def _noisy(self, x: Tensor) -> Tensor:
         if not _live(self.noise):
@@ -212,7 +222,8 @@ class ComposedDamage(nn.Module):
         """The parameters that a fit should move: of the parts that are on, or need no turning on.
 
         Geometry, resampling, noise and replaced pixels stay off where they are off: they cost time
-        and blur the gradient, and drawing at random finds them.
+        and blur the gradient, and drawing at random finds them. Columns and rows that show others
+        have no gradient.
         """
         plain = ComposedDamage(self.shape)
         names: list[str] = []

@@ -67,6 +67,10 @@ def _sentences(damage: ComposedDamage, used: set[str]) -> list[str]:
         words.append(f"beyond the edge: {share:.0%} of {grey:.2f} of [0, 1], else the edge itself")
     if "pooling" in used:
         words.append(f"resampling: {float(damage.pooling.abs().sum()):.0%} from coarser pixels")
+    for part in ("columns", "rows"):
+        if part in used:
+            count = int((damage.get_parameter(part) != 0).sum())
+            words.append(f"stuck: {count} {part} show another one")
     if "level" in used:
         words.append(f"level: {float(damage.level):+.2f} of each image's own median taken off")
     if "noise" in used:

@@ -47,6 +47,7 @@ def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
 
 SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] = (
     (("field",), _absent),
+    (("columns", "rows"), _absent),
     (("gain", "offset"), _absent),
     (("kernel",), _absent),
     (("jitter",), _absent),

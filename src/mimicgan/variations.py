@@ -15,6 +15,9 @@ def matched(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDa
     yield same_greys(damage, x, y)
     yield same_greys(damage, x, y, falling=True)
     yield same_greys(levelled(damage), x, y)
+    for other in stuck(damage, x, y):
+        yield other
+        yield same_moments(other, x, y)
 
 
 @torch.no_grad()
@@ -76,6 +79,57 @@ def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage
     other.offset.copy_(y.mean(dim=0) - ratio * (now.mean(dim=0) - other.offset))
     other.gain.copy_(gain - 1)
     return other
+
+
+COPIED = 0.15
+"""How far apart two columns of the observations are at most, as a share of what is usual between
+them, if one shows what the other does."""
+
+
+@torch.no_grad()
+def stuck(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
+    """A copy whose columns and rows show others where those of y (n, c, h, w) do, but for a fixed
+    pattern; none where none of them do."""
+    now = damage(x)
+    across = _sources(now, y)
+    along = _sources(now.transpose(2, 3), y.transpose(2, 3))
+    if across.any() or along.any():
+        other = damage.copied()
+        other.columns.copy_(across)
+        other.rows.copy_(along)
+        yield other
+
+
+def _sources(now: Tensor, y: Tensor) -> Tensor:
+    """How many columns on, (w,), each column of y takes what it shows; zero for its own.
+
+    ``now`` (m, c, h, w) are images whose columns all show their own.
+    """
+    usual, apart = _unlikeness(now), _unlikeness(y)
+    alike, steps = apart <= COPIED * usual, torch.zeros(len(apart))
+    while (alike.sum(dim=1) > 1).any():
+        first = alike[int(alike.sum(dim=1).argmax())]
+        # Neighbours are alike in any picture: what else they are alike decides.
+        member = alike[:, first].float().mean(dim=1) >= 0.5
+        group, rest = member.nonzero()[:, 0], ~member
+        # The one that they all show is as like the other columns as these are.
+        shares = usual[group].clamp(min=1e-3) / apart[group].mean(dim=0).clamp(min=1e-3)
+        source = group[shares[:, rest].log().abs().sum(dim=1).argmin()]
+        steps[group] = (source - group).float()
+        alike[group] = False
+        alike[:, group] = False
+    return steps
+
+
+def _unlikeness(images: Tensor) -> Tensor:
+    """(w, w): mean square difference of two columns, as a share of their variance; one for those
+    that hardly vary."""
+    columns = (images - images.mean(dim=0)).permute(3, 0, 1, 2).flatten(1)
+    power = columns.square().mean(dim=1)
+    both = power[:, None] + power
+    apart = both - 2 * columns @ columns.T / columns.shape[1]
+    share = torch.where(torch.minimum(power[:, None], power) > 1e-3, apart / both, 1.0)
+    return share.fill_diagonal_(0.0)
 
 
 @torch.no_grad()
