@@ -52,7 +52,8 @@ def fit_restorer(
     With ``path`` the run is checkpointed every ``every`` steps and resumed. Returns the model in
     eval mode.
     """
-    model.train().requires_grad_(True)
+    # Convolutions of few channels run a sixth faster that way.
+    model.train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     first = 0
@@ -71,7 +72,7 @@ def fit_restorer(
             checkpoint.save(path, {**states, "settings": settings or {}, "step": step + 1})
         if callback is not None:
             callback(step + 1, apart.item())
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _cosine(step: int, steps: int) -> float:
