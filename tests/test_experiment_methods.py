@@ -193,6 +193,7 @@ def test_the_experiments_hold_what_they_promise() -> None:
         "unseen",
         "observations",
         "sweep",
+        "calibration",
         "defence",
         "adaptive",
         "recovery",
@@ -231,6 +232,7 @@ def test_the_reading_nearest_to_the_paper_carries_its_name() -> None:
     assert paper_readings(rows) == {"binary": "binary-global", "dropped": "dropped"}
 
 
-def test_the_sweep_refuses_the_images_that_are_reported() -> None:
+@pytest.mark.parametrize("name", ["sweep", "calibration"])
+def test_what_chooses_settings_refuses_the_images_that_are_reported(name: str) -> None:
     with pytest.raises(UserError, match="validation"):
-        EXPERIMENTS["sweep"](ExperimentOptions(), None)
+        EXPERIMENTS[name](ExperimentOptions(), None)

@@ -43,7 +43,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         made.append(len(sample.observed))
         return Outcome(1 - sample.observed, 2.0, 30, 1.5, True)
 
-    monkeypatch.setitem(METHODS, "inverse", Method(inverse, ("generator",), ("mimicgan.images",)))
+    code, settings = ("mimicgan.images",), {"way": "all of it"}
+    method = Method(inverse, ("generator",), code, lambda: settings)
+    monkeypatch.setitem(METHODS, "inverse", method)
     return made
 
 
@@ -177,6 +179,8 @@ def test_a_result_is_extended_where_nothing_else_is_left_of_it(
     assert {row["command"] for row in rows} == {
         "mimicgan reproduce tiny --seeds 0 1 --images 10 --batch 4"
     }
+    # What a row was measured with stays with it, whatever the settings are by now.
+    assert [row.get("settings") for row in rows] == [None, {"way": "all of it"}, None]
     run(EXPERIMENT, replace(elsewhere, runs=options.runs / "third"), None, bench)
     assert len(calls) == 6
     # Without being asked for, nothing earlier counts.

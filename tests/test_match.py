@@ -12,7 +12,7 @@ from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
-from mimicgan.fit import Fit, fit_damage, prior_mismatch
+from mimicgan.fit import Fit, _some, fit_damage, prior_mismatch
 from mimicgan.learnt import Damage
 from mimicgan.match import (
     MatchSettings,
@@ -45,6 +45,7 @@ SMALL = MatchSettings(
     restorer_steps=3,
     restorer_batch=8,
 )
+TINY = replace(SMALL, draws=3, rounds=0, starts=1, short_steps=1, long_steps=1, pruning_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +257,34 @@ def test_constant_images_and_few_of_them_are_no_accident(prior, count: int, valu
     assert result.images.isfinite().all()
     assert result.images.shape == y.shape
     assert (result.misfit is None) == (count < SMALL.fewest)
+
+
+def test_one_image_given_many_times_comes_back_as_one(prior, fashion) -> None:
+    y = (1 - fashion.images[:1].float() / 255).expand(8, -1, -1, -1)
+    result = package_restore(y, prior, Settings(match=TINY))
+    assert result.images.isfinite().all()
+    torch.testing.assert_close(result.images, result.images[:1].expand_as(y), atol=1e-3, rtol=0)
+
+
+class Waves(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return (3 * z[:, :1, None, None] + torch.linspace(0, 9, 990).view(30, 33)).sin()
+
+
+def test_images_of_odd_sides_are_restored(prior) -> None:
+    waves = Prior(Waves(), 2, (1, 30, 33))
+    y = 1 - (waves.sample(6, torch.Generator().manual_seed(3)) + 1) / 2
+    result = package_restore(y, waves, Settings(match=replace(TINY, fresh_steps=5)))
+    assert result.images.shape == y.shape
+    assert result.images.isfinite().all()
+
+
+def test_the_fit_looks_at_images_from_anywhere_in_a_sorted_folder() -> None:
+    y = torch.linspace(-1, 1, 100).view(100, 1, 1, 1).expand(100, 1, 28, 28)
+    seen = _some(y, 20, torch.Generator().manual_seed(0))
+    assert len(seen) == len(seen.unique(dim=0)) == 20
+    assert seen.min() < -0.5 < 0.5 < seen.max()
+    assert torch.equal(_some(y, 100, torch.Generator()), y)
 
 
 def test_a_prior_without_restorer_says_what_it_needs_or_repeats(fashion) -> None:

@@ -8,6 +8,7 @@ from torch.nn import functional
 from mimicgan.models import architecture
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.models.fashion import FashionDiscriminator, FashionGenerator
+from mimicgan.models.restorer import Restorer
 
 Layers = list[tuple[str, tuple[int, ...]]]
 
@@ -151,6 +152,20 @@ def test_the_architecture_by_name() -> None:
     assert codes.shape == (2, 2 * generator.latent_size)
     with pytest.raises(KeyError, match=r"no architecture 'x'.*fashion"):
         architecture("x")
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48), (1, 30, 33), (3, 9, 14), (1, 5, 5)])
+def test_a_restorer_takes_any_sides_and_learns_every_pixel(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    network = Restorer(shape, 8, 16)
+    y = torch.rand(3, *shape) * 2 - 1
+    out = network(y)
+    assert out.shape == y.shape
+    for place in ((0, 0), (-1, -1)):
+        (own,) = torch.autograd.grad(
+            out[..., place[0], place[1]].sum(), network.last.weight, retain_graph=True
+        )
+        assert own.abs().sum() > 0
 
 
 def test_classifier_gives_ten_logits_and_repeats_itself_in_eval_mode() -> None:

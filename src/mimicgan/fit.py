@@ -136,7 +136,7 @@ def fit_damage(
     ``restore`` gives first guesses of the clean images, knowing no damage.
     """
     shape = (y.shape[1], y.shape[2], y.shape[3])
-    y = y[: 2 * settings.sample]
+    y = _some(y, 2 * settings.sample, generator)
     distance = SetDistance(y, random_corners(shape, generator))
     large = bank[: 4 * settings.sample]
     guesses = None if restore is None else FirstGuesses(y, restore, settings.paired)
@@ -166,6 +166,11 @@ def fit_damage(
         best = plain
     simulated = _simulated(best, bank, distance, generator)
     return Fit(best, set_misfit(distance, simulated, mismatch, generator), undamaged)
+
+
+def _some(y: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """At most ``count`` of y, from anywhere: files in order may be of one kind after another."""
+    return y if len(y) <= count else y[torch.randperm(len(y), generator=generator)[:count]]
 
 
 @torch.no_grad()

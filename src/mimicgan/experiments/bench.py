@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
+from mimicgan.experiments.code_version import code_digest
 from mimicgan.experiments.options import ExperimentOptions
 from mimicgan.learnt import Damage
 from mimicgan.predict import Ranged
@@ -81,7 +82,8 @@ class Bench:
         if self.classifier is None:
             raise UserError("this bench has no classifier; leave the method out")
         settings = HardenSettings()
-        parts = {"settings": GUARD, "weights": self.weights}
+        code = code_digest("mimicgan.training.hardening", "mimicgan.models.restorer")
+        parts = {"settings": GUARD, "weights": self.weights, "code": code}
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
         path = self.runs / "hardened" / f"restorer-{key}.safetensors"
         if not path.exists():

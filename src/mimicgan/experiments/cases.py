@@ -38,6 +38,9 @@ class Case:
     """The damage with useful gradients, where its own have none."""
     adversary: Adversary | None = None
     """An attack that takes the place of ``damage``: it may see labels and the classifier."""
+    strangers: Callable[[int, tuple[int, int, int], torch.Generator], Tensor] | None = None
+    """(n, shape, generator) -> images (n, c, h, w) in [0, 1] of another kind than the prior's, in
+    the place of the bench's; they have no labels."""
     defended: bool = False
     """Whether the images may be attacked: what looks undamaged is then cleaned too."""
     extra: dict[str, Any] = field(default_factory=dict)

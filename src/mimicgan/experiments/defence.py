@@ -89,7 +89,8 @@ def adversarial(
             return on_manifold(model, bench.prior, images, labels, seed=seed)
         return attacked(name, model, images, target, eps=eps, seed=seed)
 
-    return kept(bench, parts, images, ("mimicgan.attacks",), make)
+    code = ("mimicgan.attacks", "mimicgan.purify") if through else ("mimicgan.attacks",)
+    return kept(bench, parts, images, code, make)
 
 
 def kept(

@@ -94,11 +94,15 @@ def _accuracy(items: list[Measured]) -> Row:
 
 def with_earlier(rows: list[Row], record: dict[str, Any]) -> list[Row]:
     """``rows``, and those of an earlier record that are of more images, each with its origin."""
-    origin = {"date": record["date"], "command": record["command"]}
+    settings = record["settings"].get("methods", {})
     kept = {_place(row): row for row in rows}
     for row in record["rows"]:
         if row["n_images"] > kept.get(_place(row), {"n_images": 0})["n_images"]:
-            kept[_place(row)] = origin | row
+            origin = {"date": record["date"], "command": record["command"]}
+            if settings.get(row["method"]):
+                origin["settings"] = settings[row["method"]]
+            # What was kept before says for itself where it comes from.
+            kept[_place(row)] = row if "date" in row else origin | row
     order = dict.fromkeys([*map(_place, record["rows"]), *map(_place, rows)])
     return [kept[place] for place in order]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mimicgan.experiments import (
     adaptive,
+    calibration,
     defence,
     observations,
     recovery,
@@ -20,6 +21,7 @@ EXPERIMENTS: dict[str, Callable[[ExperimentOptions, Callback | None], Path | Non
     unseen.NAME: unseen.unseen,
     observations.NAME: observations.observations,
     sweep.NAME: sweep.sweep,
+    calibration.NAME: calibration.calibration,
     recovery.NAME: recovery.recovery,
     adaptive.NAME: adaptive.adaptive,
     defence.NAME: defence.defence,

@@ -142,3 +142,25 @@ def recovery_long(record: Record) -> str:
     ]
     head = ["Damage", "Method", "PSNR, dB", "SSIM", "Feature distance", "Misfit", "s / image", "n"]
     return grid(head, lines) + "\n\n" + caption(record)
+
+
+def calibration(record: Record) -> str:
+    """What the default method makes of damages and images that it cannot explain."""
+    found = indexed(record["rows"])
+    lines = []
+    for task, variant in places_of(record["rows"]):
+        seen, own = (found.get((task, variant, name)) for name in ("observed", "default"))
+        cells = [percent(row) if row and "accuracy" in row else NONE for row in (seen, own)]
+        cells += [number(row, "psnr", 2) for row in (seen, own)]
+        flag = NONE if own is None else f"{100 * (1 - own['understood']):.0f}"
+        lines.append([words(task), words(variant), *cells, number(own, "misfit", 2), flag])
+    head = [
+        "Images",
+        "Damage",
+        "Observed, %",
+        "Default, %",
+        "Observed, dB",
+        "Default, dB",
+        "Misfit",
+    ]
+    return grid([*head, "Flagged, % of batches"], lines) + "\n\n" + caption(record)

@@ -107,6 +107,10 @@ def code_of(unit: Unit) -> str:
 def measure(unit: Unit, bench: Bench) -> Measurement:
     """Damage the unit's images, let its method restore them, and compare with the truth."""
     truth, labels = bench.drawn(unit.seed, unit.start, unit.stop)
+    strangers = unit.case.strangers
+    if strangers is not None:
+        generator = step_generator(unit.seed, unit.batch)
+        truth = strangers(len(truth), bench.prior.image_shape, generator)
 
     def draw() -> torch.Generator:
         return step_generator(unit.seed, unit.batch)
@@ -123,7 +127,7 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
     share = len(truth) / len(observed)
     with torch.no_grad():
         logits, correct = outcome.logits, None
-        if logits is None and bench.classifier is not None:
+        if logits is None and bench.classifier is not None and strangers is None:
             logits = bench.classifier(to_internal(images))
         if logits is not None:
             correct = int((logits[: len(labels)].argmax(dim=1) == labels).sum())

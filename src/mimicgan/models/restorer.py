@@ -2,14 +2,15 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Restorer(nn.Module):
-    """Damaged images (n, c, h, w) in [-1, 1] -> clean ones; h and w divisible by 4.
+    """Damaged images (n, c, h, w) in [-1, 1] -> clean ones, of the shape it was made for.
 
     Strided convolutions down to about 7x7, a wide bottleneck that sees the whole image, and the way
     back with sums from the way down. The observation itself joins the last convolution, so that
-    light damage leaves what was whole untouched.
+    light damage leaves what was whole untouched. Sides that 4 does not divide, or below 12, are padded inside.
     """
 
     def __init__(
@@ -17,9 +18,9 @@ class Restorer(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
-        if height % 4 or breadth % 4:
-            raise ValueError(f"height and width must be divisible by 4, not {height}x{breadth}")
         self.image_shape = image_shape
+        self.below, self.right = (max(-side % 4, 12 - side) for side in (height, breadth))
+        height, breadth = height + self.below, breadth + self.right
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         before, after = channels, width
@@ -38,6 +39,8 @@ class Restorer(nn.Module):
         self.last = nn.Conv2d(width + channels, channels, 3, padding=1)
 
     def forward(self, y: Tensor) -> Tensor:
+        if self.below or self.right:
+            y = functional.pad(y, (0, self.right, 0, self.below), mode="replicate")
         kept, x = [], y
         for layer in self.down:
             x = torch.relu(layer(x))
@@ -50,5 +53,6 @@ class Restorer(nn.Module):
             x = layer(x)
             x = torch.relu(x + kept.pop() if kept else x)
         out: Tensor = self.last(torch.cat([x, y], dim=1))
+        out = out[..., : self.image_shape[1], : self.image_shape[2]]
         # A soft clamp keeps a gradient where the output overshoots.
         return torch.where(out.abs() <= 1, out, out.sign() + 0.01 * (out - out.sign()))
