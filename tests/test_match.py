@@ -340,6 +340,19 @@ def test_the_error_of_a_restorer_is_told_where_the_damage_fits() -> None:
     assert expected_error(blind, images, generator) == pytest.approx(1, abs=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("slip", "hint"),
+    [
+        ({"method": "magic"}, "auto, mimicgan"),
+        ({"output": "sharp"}, "fidelity"),
+        ({"batch": 0}, "1"),
+    ],
+)
+def test_slips_in_the_settings_are_told_before_any_work(slip: dict, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        Settings(**slip)
+
+
 def test_nan_is_refused(prior) -> None:
     y = torch.full((5, 1, 28, 28), float("nan"))
     with pytest.raises(ValueError, match=r"NaN|finite"):

@@ -47,6 +47,16 @@ class Settings:
     generator makes. auto: realism where a damage was learnt that fits, and the restorer gets more
     of an image wrong than the generator cannot express; else fidelity."""
 
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("method", self.method, get_args(Method)),
+            ("output", self.output, get_args(Output)),
+        ):
+            if value not in known:
+                raise ValueError(f"no {what} {value!r}; there are: {', '.join(known)}")
+        if self.batch < 1:
+            raise ValueError(f"a batch of {self.batch} holds no image; give 1 or more")
+
 
 @dataclass(frozen=True)
 class Restoration:
@@ -96,8 +106,6 @@ def restore(
     range.
     """
     if isinstance(settings, str):
-        if settings not in get_args(Method):
-            raise ValueError(f"no method {settings!r}; there are: {', '.join(get_args(Method))}")
         settings = Settings(method=settings)
     check_images(observed, prior.image_shape)
     started = time.perf_counter()
