@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mimicgan.commands.registry import parse
         from mimicgan.errors import UserError
 
-        command = parse(arguments, EXAMPLES)
-        remedy = command.after_interrupt
         try:
+            command = parse(arguments, EXAMPLES)
+            remedy = command.after_interrupt
             command.run()
         except (UserError, ValueError) as error:
             return _fail(str(error))
