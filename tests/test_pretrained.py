@@ -219,6 +219,9 @@ def test_a_users_own_generator(form: str, tmp_path: Path) -> None:
     path.unlink()
     sent = pickle.loads(pickle.dumps(prior))
     assert torch.equal(sent.generator(z), images)
+    assert sent.sha256() == prior.sha256()
+    other = load_prior(scripted(tmp_path / "other.pt", 0.5), **OWN, box=(-2.0, 2.0))  # type: ignore[arg-type]
+    assert other.sha256() != prior.sha256()
 
 
 def test_a_users_generator_is_checked(tmp_path: Path) -> None:
