@@ -182,6 +182,29 @@ def test_data_and_reproduce_refuse_what_they_cannot_do(
     assert "robust-classification" in capsys.readouterr().out
 
 
+def test_a_gpu_is_refused_by_every_command_that_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mimicgan.commands.flags import ComputeFlags
+    from mimicgan.commands.registry import COMMANDS
+
+    words = {
+        "restore": ("sample", tmp_path / "out"),
+        "figures": (tmp_path / "out",),
+        "train restorer": ("--prior", tmp_path),
+        "train supervised": ("--task", "dropped"),
+    }
+    monkeypatch.chdir(tmp_path)
+    # Also where torch has one.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = [name for name, kind in COMMANDS.items() if issubclass(kind, ComputeFlags)]
+    assert {"demo", "serve", "bench", "train gan", "train classifier", *words} == set(asked)
+    for name in asked:
+        command = (*name.split(), *words.get(name, ()), "--device", "cuda")
+        assert "leave --device out" in mistake(capsys, *command)
+    assert listing(tmp_path) == []
+
+
 def test_bench_refuses_before_it_measures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,14 +93,14 @@ class Restore(PriorFlags):
 
     def run(self) -> None:
         screen = self.screen()
-        device = self.prepare()
+        self.prepare()
         self._refuse_flags()
         self._refuse_engine()
         if self.group_by is not None:
-            self._job(screen, self.load(device))
+            self._job(screen, self.load())
             return
         with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
-            prior = self.load(device)
+            prior = self.load()
             found = images_of(self.source, prior.image_shape, self.count)
             self._refuse_names(written_names(found))
             for note in found.notes:
@@ -112,7 +112,7 @@ class Restore(PriorFlags):
             total = None if known else expected_steps(self.settings, len(found.images))
             with screen.progress(f"restoring {len(found.images)} images", total) as advance:
                 result = restore(
-                    found.images.to(device),
+                    found.images,
                     prior,
                     self.settings,
                     damage=known,
@@ -168,8 +168,6 @@ class Restore(PriorFlags):
     def _refuse_engine(self) -> None:
         if self.engine == "ray" and self.group_by is None:
             raise UserError("--engine ray is for large folders; add --group-by folder")
-        if self.engine == "ray" and self.device == "cuda":
-            raise UserError("--engine ray computes on processors; leave --device out")
         if self.address is not None and self.engine != "ray":
             raise UserError("--address is that of a Ray cluster; add --engine ray")
 
