@@ -17,7 +17,10 @@ from PIL import Image
 import mimicgan
 from cli_cases import QUICK, call, listing, mistake, process
 from image_cases import GREY, some
+from mimicgan.damage import ComposedDamage
 from mimicgan.image_files import read_images, write_images
+from mimicgan.learnt import Damage
+from mimicgan.models.restorer import Restorer
 from mimicgan.restore import restore
 from prior_cases import save_untrained
 
@@ -221,6 +224,50 @@ def test_a_damage_that_was_not_understood_is_told(
     assert (report["understood"], report["misfit"]) == (False, 99.0)
 
 
+def test_what_the_score_says_is_told_whatever_it_is(
+    pictures: Path,
+    tmp_path: Path,
+    prior_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def found(misfit: float | None, damage: Damage | None = None) -> str:
+        def scored(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
+            return replace(restore(*args, **kwargs), misfit=misfit, damage=damage)
+
+        monkeypatch.setattr("mimicgan.commands.restore.restore", scored)
+        command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *QUICK)
+        assert call(*command, "--overwrite") == 0
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert found(0.25) == "the learnt damage explains the observations (misfit 0.25)"
+    assert found(None) == "this method cannot tell whether it understood the damage"
+    undamaged = Damage(ComposedDamage(GREY), torch.nn.Identity(), 0.1)
+    assert found(0.1, undamaged).startswith("the images look undamaged")
+
+
+def test_too_few_images_to_learn_from_are_told(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder)
+    kept = tmp_path / "kept"
+    line = mistake(capsys, *command, "--save-damage", kept)
+    assert "fewer than 4 images" in line
+    assert listing(tmp_path) == ["in"]
+    assert call(*command, "--quiet") == 0
+    told = capsys.readouterr().err
+    assert told == "nothing is learnt from fewer than 4 images: the universal restorer was used\n"
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["message"] == told.strip()
+    job = ("restore", pictures, tmp_path / "job", "--prior", prior_folder, "--group-by", "none")
+    assert call(*job, "--quiet") == 0
+    assert "nothing was learnt for 1 of 1 groups" in capsys.readouterr().err
+    # A damage that was learnt before needs no further images.
+    Damage(torch.nn.Identity(), Restorer(GREY)).save(kept)
+    command = (*command, "--overwrite", "--damage", kept)
+    assert call(*command, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_saved_damage_is_used_again(
     pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,7 +316,6 @@ def test_a_large_folder_is_restored_in_place_and_goes_on(
 
 
 def prior_with_restorer(folder: Path) -> str:
-    from mimicgan.models.restorer import Restorer
     from mimicgan.pretrained import Card, save_prior
     from prior_cases import untrained_generator
 

@@ -9,7 +9,7 @@ import tyro
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import expected_steps, shown, watched
-from mimicgan.commands.report import write_report
+from mimicgan.commands.report import nothing_learnt, write_report
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
@@ -103,6 +103,12 @@ class Restore(PriorFlags):
             prior = self.load()
             found = images_of(self.source, prior.image_shape, self.count)
             self._refuse_names(written_names(found))
+            fewest = self.settings.match.fewest
+            if self.save_damage is not None and len(found.images) < fewest:
+                raise UserError(
+                    f"nothing is learnt from fewer than {fewest} images; give more, or leave "
+                    "--save-damage out"
+                )
             for note in found.notes:
                 screen.say(note)
             known = self._known_damage(prior)
@@ -122,11 +128,15 @@ class Restore(PriorFlags):
             if model is not None:
                 text = predictions(model, found.names, found.images, result.images)
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
-            facts = write_summary(to, found, result, prior, self.source)
+            facts = write_summary(to, found, result, prior, self.source, given=known is not None)
             self._save(result, to, prior)
+        screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
-        screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
+        elif known is None and nothing_learnt(result):
+            screen.warn(facts["message"])
+        else:
+            screen.say(facts["message"])
         short = {key: value for key, value in facts.items() if key != "inputs"}
         screen.result({"command": "restore", "out": self.out, **short})
 
@@ -148,6 +158,12 @@ class Restore(PriorFlags):
         for group, misfit in done.misfits.items():
             if misfit is not None and misfit > limit:
                 screen.warn(f"the damage of {group} was not understood (misfit {misfit:.2f})")
+        unlearnt = [group for group, used in done.damages.items() if not used]
+        if unlearnt and self.settings.method == "auto":
+            screen.warn(
+                f"nothing was learnt for {len(unlearnt)} of {len(done.damages)} groups, the first "
+                f"{unlearnt[0]}: fewer than {self.settings.match.fewest} images"
+            )
         for name, reason in list(done.bad.items())[:20]:
             screen.warn(f"left out: {reason or name}")
         facts = {"command": "restore", "out": self.out, **asdict(done)}
