@@ -86,8 +86,8 @@ class PriorFlags(ComputeFlags):
     """Length of a latent, for your own generator alone."""
     image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None
     """Channels, height and width of its images, for your own generator alone."""
-    box: tuple[float, float] = (-1.0, 1.0)
-    """Range of its latents, for your own generator alone."""
+    box: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="FLOAT FLOAT")] = None
+    """Range of its latents, -1 1 unless given, for your own generator alone."""
 
     def load(self) -> Prior:
         """The prior. Raises UserError."""
