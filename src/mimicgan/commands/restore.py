@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
-from mimicgan.commands.progress import expected_steps, shown, watched
+from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
 from mimicgan.commands.report import nothing_learnt, write_report
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
@@ -201,8 +201,13 @@ class Restore(PriorFlags):
             raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
-        if self.watch is not None and (self.watch.suffix.lower() != ".png" or self.watch.is_dir()):
-            raise UserError(f"--watch {self.watch} must be a file called something.png")
+        if self.watch is not None:
+            check_watch(self.watch, Path(self.out))
+        if self.settings.output != "auto" and self.settings.method in ("mimicgan", "pgd"):
+            raise UserError(
+                f"--method {self.settings.method} gives the generator's images alone; leave "
+                "--output out"
+            )
         fitted = self.settings.method == "auto" and self.damage is None
         if self.save_damage is not None and not fitted:
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
