@@ -235,6 +235,23 @@ def test_help_teaches_and_version_tells(capsys: pytest.CaptureFixture[str]) -> N
         assert "help" in capsys.readouterr().err
 
 
+def test_a_system_without_file_locks_misses_large_jobs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Windows has neither module."""
+    code = (
+        "import sys, torch, PIL.Image, tyro, rich; sys.modules.update(fcntl=None, resource=None)\n"
+        "from mimicgan.cli import main; sys.exit(main(['corrupt', '--list']))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (run.returncode, run.stderr) == (0, b"")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    write_images(tmp_path, ["a.png"], some((1, *GREY)))
+    job = ("restore", tmp_path, tmp_path.with_name("out"), "--group-by", "none")
+    assert "leave --group-by out" in mistake(capsys, *job)
+    assert not tmp_path.with_name("out").exists()
+
+
 def test_a_reader_that_leaves_is_no_crash() -> None:
     read, write = os.pipe()
     os.close(read)

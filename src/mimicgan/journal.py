@@ -5,7 +5,6 @@ moment knows where it was. It tells which files the chunk had: where files came,
 the chunk and those after it are done anew.
 """
 
-import fcntl
 import json
 import re
 from collections.abc import Iterator
@@ -130,8 +129,17 @@ def opened(
 ) -> Iterator[Journal]:
     """The journal of a job in ``out``, held by this process alone.
 
-    Raises UserError when ``out`` holds anything else, is in use, or cannot be written.
+    Raises UserError when ``out`` holds anything else, is in use, or cannot be written, and where
+    the system has no locks on files.
     """
+    try:
+        # Imported here: Windows lacks it, and other commands do without.
+        import fcntl
+    except ImportError as error:
+        raise UserError(
+            "large jobs need the file locks of Linux or macOS; use those (WSL on Windows), or "
+            "leave --group-by out"
+        ) from error
     out = out.resolve()
     if out == source or source in out.parents or out in source.parents:
         raise UserError(f"{out} and {source} lie in each other; choose another output folder")
