@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from image_cases import COLOUR, GREY, refused, some
 from mimicgan.data.idx import idx_bytes, read_idx
-from mimicgan.image_files import read_images, write_like
+from mimicgan.image_files import read_images, write_images, write_like
 
 FORMS = st.sampled_from(
     [(k, t) for k in ("a.npy", "a.npz") for t in ("uint8", "float16", "float32", "float64")]
@@ -100,6 +100,11 @@ def test_bytes_are_rounded_to_the_nearest(tmp_path: Path) -> None:
         (np.zeros((2, 16, 24), np.uint8), COLOUR, "repeat grey images 3 times"),
         (np.zeros((2, 16, 24, 4), np.uint8), COLOUR, "with 3 channels"),
         (np.zeros((28, 28), np.uint8), GREY, "give (n, h, w)"),
+        (np.zeros((28, 28), np.uint8), GREY, "x[None]"),
+        (np.zeros((28, 28, 1), np.uint8), GREY, "x[None]"),
+        (np.zeros((16, 24, 3), np.uint8), COLOUR, "x[None]"),
+        (np.zeros((3, 16, 24), np.uint8), COLOUR, "x[None]"),
+        (np.zeros((16, 25, 3), np.uint8), COLOUR, "save them as image files"),
         (np.zeros((), np.uint8), GREY, "give (n, h, w)"),
         (np.zeros((0, 28, 28), np.uint8), GREY, "at least one"),
     ],
@@ -149,6 +154,62 @@ def test_an_npz_must_say_which_array(tmp_path: Path) -> None:
     assert 'call the one with the images "images"' in refused(tmp_path / "two.npz")
     np.savez(tmp_path / "one.npz", images=array, labels=np.zeros(1))
     assert read_images(tmp_path / "one.npz", GREY).images.shape == (1, *GREY)
+
+
+def test_what_takes_too_much_as_float32_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Room for exactly 20 images of four bytes a pixel.
+    for module in ("mimicgan.array_files", "mimicgan.data.idx"):
+        monkeypatch.setattr(f"{module}.MAX_BYTES", 20 * 4 * 28 * 28)
+    many = np.zeros((21, 28, 28), np.uint8)
+    unpacked: list[int] = []
+    whole = np.lib.format.read_array
+
+    def counted(*args: object, **kwargs: object) -> object:
+        unpacked.append(1)
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr("numpy.lib.format.read_array", counted)
+    for name in ("x.npy", "x.npz", "x-idx3-ubyte.gz"):
+        for count in (20, 21):
+            if name == "x.npy":
+                np.save(tmp_path / name, many[:count])
+            elif name == "x.npz":
+                np.savez_compressed(tmp_path / name, many[:count])
+            else:
+                (tmp_path / name).write_bytes(gzip.compress(idx_bytes(many[:count])))
+            if count == 20:
+                assert len(read_images(tmp_path / name, GREY).images) == 20
+        unpacked.clear()
+        assert "as float32; split it" in refused(tmp_path / name)
+        assert not unpacked
+    assert len(read_images(tmp_path / "x.npy", GREY, 20).images) == 20
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x-idx3-ubyte", "folder"])
+def test_what_comes_after_the_count_is_not_looked_at(tmp_path: Path, name: str) -> None:
+    images = some((3, 28, 28)).numpy()
+    images[2] = np.nan
+    path = tmp_path / name
+    if name == "x.npy":
+        np.save(path, images)
+    elif name == "x.npz":
+        np.savez(path, images)
+    elif name == "folder":
+        path.mkdir()
+        write_images(path, ["a.png", "b.png"], torch.from_numpy(images[:2, None]))
+        (path / "c.png").write_bytes(b"nothing")
+    else:
+        path.write_bytes(idx_bytes((images[[0, 1, 1]] * 255).astype(np.uint8)))
+    found = read_images(path, GREY, 2)
+    assert found.images.shape == (2, *GREY)
+    assert len(found.names) == 2
+    np.testing.assert_allclose(found.images[:, 0].numpy(), images[:2], atol=0.5 / 255 + 1e-6)
+    assert found.notes == ["only the first 2 of 3 images taken"]
+    assert read_images(path, GREY, 1).notes == ["only the first 1 of 3 images taken"]
+    if "idx" not in name:
+        refused(path)
 
 
 def test_labels_are_not_images(tmp_path: Path) -> None:

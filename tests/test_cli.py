@@ -182,6 +182,29 @@ def test_data_and_reproduce_refuse_what_they_cannot_do(
     assert "robust-classification" in capsys.readouterr().out
 
 
+def test_a_gpu_is_refused_by_every_command_that_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mimicgan.commands.flags import ComputeFlags
+    from mimicgan.commands.registry import COMMANDS
+
+    words = {
+        "restore": ("sample", tmp_path / "out"),
+        "figures": (tmp_path / "out",),
+        "train restorer": ("--prior", tmp_path),
+        "train supervised": ("--task", "dropped"),
+    }
+    monkeypatch.chdir(tmp_path)
+    # Also where torch has one.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = [name for name, kind in COMMANDS.items() if issubclass(kind, ComputeFlags)]
+    assert {"demo", "serve", "bench", "train gan", "train classifier", *words} == set(asked)
+    for name in asked:
+        command = (*name.split(), *words.get(name, ()), "--device", "cuda")
+        assert "leave --device out" in mistake(capsys, *command)
+    assert listing(tmp_path) == []
+
+
 def test_bench_refuses_before_it_measures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,6 +233,23 @@ def test_help_teaches_and_version_tells(capsys: pytest.CaptureFixture[str]) -> N
             call(*words)
         assert ended.value.code == 2
         assert "help" in capsys.readouterr().err
+
+
+def test_a_system_without_file_locks_misses_large_jobs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Windows has neither module."""
+    code = (
+        "import sys, torch, PIL.Image, tyro, rich; sys.modules.update(fcntl=None, resource=None)\n"
+        "from mimicgan.cli import main; sys.exit(main(['corrupt', '--list']))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (run.returncode, run.stderr) == (0, b"")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    write_images(tmp_path, ["a.png"], some((1, *GREY)))
+    job = ("restore", tmp_path, tmp_path.with_name("out"), "--group-by", "none")
+    assert "leave --group-by out" in mistake(capsys, *job)
+    assert not tmp_path.with_name("out").exists()
 
 
 def test_a_reader_that_leaves_is_no_crash() -> None:

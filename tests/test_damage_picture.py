@@ -36,6 +36,19 @@ def test_the_words_hold_the_numbers() -> None:
     assert _sentences(damage, {"rows"})[0] == "stuck: 3 rows show another one"
 
 
+def test_mixed_colours_are_told_and_are_those_that_come_out() -> None:
+    clean = torch.rand(2, 3, 16, 16, generator=seeded()) * 0.4
+    damage = ComposedDamage((3, 16, 16)).requires_grad_(False)
+    plain = damage_picture(damage, clean, seeded())
+    damage.colour.copy_(torch.tensor([[0.5, 0.0, 0.25], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]))
+    told = _sentences(damage, {"colour"})[0]
+    assert told.endswith("red +0.50 +0.00 +0.25; green +0.00 -1.00 +0.00; blue +0.00 +0.00 +1.00")
+    # The words go by rows: red is made of half the red and a quarter of the blue.
+    red = 0.5 * clean[:, 0] + 0.25 * clean[:, 2]
+    torch.testing.assert_close(damage(clean)[:, 0], red, rtol=0, atol=1e-3)
+    assert damage_picture(damage, clean, seeded()).width > plain.width
+
+
 def test_the_card_has_black_white_and_all_greys_between() -> None:
     for shape in (SHAPE, (3, 64, 64)):
         card = card_of(shape)

@@ -298,7 +298,12 @@ def test_damaged_damages(tmp_path: Path, tiny: Path, data: st.DataObject) -> Non
 
 
 MARKER = json.dumps(
-    {"damage": "all-1234abcd-000000.safetensors", "misfit": 0.5, "bad": {"a.png": "is damaged"}}
+    {
+        "files": "0" * 64,
+        "damage": "all-1234abcd-000000.safetensors",
+        "misfit": 0.5,
+        "bad": {"a.png": "is damaged"},
+    }
 ).encode()
 
 
@@ -317,7 +322,7 @@ def test_damaged_markers(tmp_path: Path, data: st.DataObject) -> None:
 def test_a_marker_leads_to_no_other_folder(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     for damage in ("../x.safetensors", "/x.safetensors", "x.pt", None, 3):
-        path.write_text(json.dumps({"damage": damage, "misfit": None, "bad": {}}))
+        path.write_text(json.dumps({**json.loads(MARKER), "damage": damage}))
         with pytest.raises(UserError, match="delete it"):
             read_marker(path)
     path.write_text("[" * 100000)

@@ -96,6 +96,29 @@ def test_other_settings_are_refused(
     assert path.read_bytes() == content
 
 
+def test_other_images_are_refused(tmp_path: Path, unbroken: GanTraining) -> None:
+    path = tmp_path / "state.pt"
+    unbroken.save(path)
+    content = path.read_bytes()
+    changed = pictures()
+    changed[3, 0, 1, 2] ^= 1
+    for images in (changed, pictures().flip(0), pictures()[:-1]):
+        with pytest.raises(UserError, match="other images; give the same images") as refusal:
+            GanTraining(SETTINGS).run(images, path)
+        assert str(path) in str(refusal.value)
+    assert path.read_bytes() == content
+    # Resumed before the images are known, a run still belongs to them.
+    again = GanTraining(SETTINGS)
+    assert again.resume(path)
+    again.save(path)
+    with pytest.raises(UserError, match="other images"):
+        GanTraining(SETTINGS).run(changed, path)
+    state = torch.load(path, weights_only=True)
+    del state["data"]
+    torch.save(state, path)
+    assert GanTraining(SETTINGS).run(changed, path) is not None
+
+
 def test_another_seed_gives_another_run(tmp_path: Path, unbroken: GanTraining) -> None:
     other = GanTraining(replace(SETTINGS, seed=1))
     other.run(pictures(), tmp_path / "state.pt")

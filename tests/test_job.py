@@ -1,22 +1,27 @@
 """Large jobs: groups, resuming after a kill, bad files, a damage that changes half way."""
 
+import copy
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.job import JobReport, groups_of, run_job
 from mimicgan.journal import JOURNAL
+from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 from prior_cases import untrained_generator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (1, 28, 28)
 TINY = Settings(
     match=MatchSettings(
@@ -99,6 +104,89 @@ def test_every_image_once_under_its_own_name_and_nothing_twice(tmp_path: Path) -
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
 
 
+def quick_damage(observed: Tensor, prior: Prior, settings: Settings) -> Damage:
+    """A damage and a restorer that depend on the observations, and take no time."""
+    own = copy.deepcopy(prior.restorer)
+    with torch.no_grad():
+        next(own.parameters()).mul_(1 + observed.mean())
+    return Damage(ComposedDamage(SHAPE).requires_grad_(False), own, 0.0)
+
+
+def test_files_that_came_went_or_changed_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimicgan.chunk.learnt_damage", quick_damage)
+    source, out = tmp_path / "in", tmp_path / "out"
+    make(source, 14, 1)
+
+    def again(settled: int) -> None:
+        report = job(source, out)
+        pictures = [p.name for p in source.iterdir()]
+        assert (report.images, report.chunks_done_before) == (len(pictures), settled)
+        fresh = tmp_path / f"fresh-{len(list(tmp_path.iterdir()))}"
+        job(source, fresh)
+        wanted = outputs(fresh)
+        assert set(wanted) == set(pictures)
+        assert {name: outputs(out)[name] for name in wanted} == wanted
+        assert job(source, out).chunks_done_before == -(-len(pictures) // 6)
+
+    again(0)
+    first = (source / "im0000.png").read_bytes()
+    # It moves every other file to another place, and some to another chunk.
+    (source / "a.png").write_bytes(first)
+    again(0)
+    (source / "im0012.png").unlink()
+    (source / "im0013.png").unlink()
+    again(2)
+    Image.new("L", (28, 28), 9).save(source / "im0006.png")
+    again(1)
+    (source / "a.png").unlink()
+    again(0)
+
+
+def test_what_another_set_of_files_left_half_done_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimicgan.chunk.learnt_damage", quick_damage)
+    source, out = tmp_path / "in", tmp_path / "out"
+    make(source, 14, 1)
+    job(source, out)
+    wanted = outputs(out)
+
+    first = {path: path.read_bytes() for path in sorted(source.iterdir())[:6]}
+    for path in first:
+        path.unlink()
+    # The same outputs by another damage, over fewer chunks.
+    assert job(source, out).images == 8
+    assert outputs(out) != wanted
+    for path, content in first.items():
+        path.write_bytes(content)
+
+    def stop(done: int, *_: object) -> None:
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job(source, out, callback=stop)
+    assert job(source, out).chunks_done_before == 2
+    assert outputs(out) == wanted
+
+
+def test_another_prior_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "in", 5, 1)
+    universal = Settings("universal")
+    job(tmp_path / "in", tmp_path / "out", universal)
+    prior = tiny_prior()
+    for other in (replace(prior, box=(-0.5, 0.5)), replace(prior, bank=torch.zeros(1, 100))):
+        with pytest.raises(UserError, match="another prior"):
+            run_job(tmp_path / "in", tmp_path / "out", other, universal, group_by="folder", chunk=6)
+    with torch.no_grad():
+        next(prior.restorer.parameters()).add_(0.1)
+    assert prior.name == tiny_prior().name
+    with pytest.raises(UserError, match="another prior"):
+        run_job(tmp_path / "in", tmp_path / "out", prior, universal, group_by="folder", chunk=6)
+
+
 def test_a_bad_file_is_left_out_and_named_or_stops_a_strict_job(tmp_path: Path) -> None:
     make(tmp_path / "in", 8, 1)
     (tmp_path / "in" / "im0003.png").write_bytes(b"nothing")
@@ -136,8 +224,6 @@ def test_a_damage_that_changes_half_way_is_learnt_anew(
     (tmp_path / "in" / "later").rmdir()
 
     def fake(observed, prior, settings):
-        from mimicgan.learnt import Damage
-
         plain = ComposedDamage(SHAPE).requires_grad_(False)
         # What the untrained generator makes is grey: brought to the mean of what is observed.
         plain.offset.copy_((observed * 2 - 1).mean(dim=0))

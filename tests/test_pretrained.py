@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ from prior_cases import CARD, save_untrained, untrained_generator
 WEIGHTS, JSON = "prior.safetensors", "prior.json"
 
 
-def refused(path: Path | str, **own: object) -> str:
+def refused(path: Path | str | nn.Module, **own: object) -> str:
     with pytest.raises(UserError) as caught:
         load_prior(path, **own)  # type: ignore[arg-type]
     return str(caught.value)
@@ -167,7 +168,9 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     assert "name the folder" in refused(tmp_path / "file")
     assert "does not exist" in refused(tmp_path / "gone.pt2")
     save_untrained(tmp_path / "p", parts=False)
-    assert "leave them out" in refused(tmp_path / "p", latent_size=100)
+    for own in ({"latent_size": 100}, {"box": (-1.0, 1.0)}, {"discriminator": nn.Identity()}):
+        assert "leave them out" in refused(tmp_path / "p", **own)
+    assert "leave them out" in refused("fashion-mnist", box=(-2.0, 2.0))
 
 
 class Tiny(nn.Module):
@@ -219,6 +222,44 @@ def test_a_users_own_generator(form: str, tmp_path: Path) -> None:
     path.unlink()
     sent = pickle.loads(pickle.dumps(prior))
     assert torch.equal(sent.generator(z), images)
+    assert sent.sha256() == prior.sha256()
+    other = load_prior(scripted(tmp_path / "other.pt", 0.5), **OWN, box=(-2.0, 2.0))  # type: ignore[arg-type]
+    assert other.sha256() != prior.sha256()
+
+
+class Judge(nn.Module):
+    """Images (n, 1, 4, 6) -> logits (n,), or (n, 1)."""
+
+    def __init__(self, *, flat: bool = True) -> None:
+        super().__init__()
+        self.linear, self.flat = nn.Linear(24, 1), flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(x.flatten(1))
+        return out[:, 0] if self.flat else out
+
+
+def test_a_users_own_module() -> None:
+    generator, judge = Tiny().train(), Judge()
+    own: dict[str, Any] = {**OWN, "box": (0.0, 2.0), "discriminator": judge}
+    prior = load_prior(generator, **own)
+    assert prior.generator is generator
+    assert prior.discriminator is judge
+    assert (prior.latent_size, prior.image_shape, prior.box) == (3, (1, 4, 6), (0.0, 2.0))
+    assert not any(p.requires_grad for p in (*generator.parameters(), *judge.parameters()))
+    assert not generator.training
+    assert load_prior(Tiny(), **OWN).box == (-1.0, 1.0)  # type: ignore[arg-type]
+
+    assert "Tiny does not tell its latent size" in refused(Tiny())
+    assert "Tiny fails on latents (1, 4)" in refused(Tiny(), latent_size=4, image_shape=(1, 4, 6))
+    assert "instead of images" in refused(Tiny(), latent_size=3, image_shape=(1, 6, 4))
+    assert "instead of [-1, 1]" in refused(Tiny(255.0), **OWN)
+    assert "flatten" in refused(Tiny(), **OWN, discriminator=Judge(flat=False))
+    assert "discriminator of Tiny fails" in refused(Tiny(), **OWN, discriminator=nn.Linear(2, 2))
+    for box in ((1.0, -1.0), (0.0, 0.0), (float("nan"), 1.0)):
+        assert "lower first" in refused(Tiny(), **OWN, box=box)
+    program = torch.export.export(Tiny().eval(), (torch.zeros(2, 3),)).module()
+    assert "save it to a file" in refused(program, **OWN)
 
 
 def test_a_users_generator_is_checked(tmp_path: Path) -> None:

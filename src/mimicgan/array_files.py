@@ -1,6 +1,7 @@
 """Sets of images in one .npy, .npz or IDX file, which come back in the form they had."""
 
 import gzip
+import math
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -40,16 +41,28 @@ def is_array_file(path: Path) -> bool:
     return path.suffix.lower() in (".npy", ".npz") or is_idx(path)
 
 
-def read_array_file(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, ArrayForm]:
-    """Images (n, c, h, w) float32 in [0, 1], and the form they had.
+def read_array_file(
+    path: Path, shape: tuple[int, int, int], count: int | None = None
+) -> tuple[Tensor, ArrayForm, int]:
+    """The first ``count`` (all unless given) images (n, c, h, w) float32 in [0, 1], the form they
+    had, and how many there are.
 
     The array is uint8, or floats in [0, 1]; (n, c, h, w), (n, h, w, c), or (n, h, w) for c = 1; in
     a .npz it is called "images" or the only one. Arrays are never resized. Raises UserError with
-    the remedy.
+    the remedy, also for more than 2 GiB of float32.
     """
+    plain = path.suffix.lower() == ".npy"
 
     def check(got: tuple[int, ...]) -> str:
-        return _layout(path, got, shape)
+        layout = _layout(path, got, shape)
+        # A .npy is mapped: only what is taken is read.
+        taken = min(got[0], count) if plain and count is not None else got[0]
+        if 4 * taken * math.prod(got[1:]) > MAX_BYTES:
+            raise UserError(
+                f"{path} takes more than {MAX_BYTES // 2**30} GiB as float32; split it, or save "
+                "its images as files and use --group-by"
+            )
+        return layout
 
     if path.suffix.lower() in (".npy", ".npz"):
         array: NDArray[Any] = _read_numpy(path, check)
@@ -57,7 +70,8 @@ def read_array_file(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Ar
     else:
         array = read_idx(path, check)
         kind = "idx.gz" if path.suffix.lower() == ".gz" else "idx"
-    layout = check(array.shape)
+    layout, total = check(array.shape), len(array)
+    array = array[:count]
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise UserError(
             f"{path} holds {array.dtype} values; save it as uint8, or as float32 in [0, 1]"
@@ -76,7 +90,7 @@ def read_array_file(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Ar
         check_images(images, shape)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    return images.clamp(0, 1), ArrayForm(path.name, kind, layout, array.dtype.name)
+    return images.clamp(0, 1), ArrayForm(path.name, kind, layout, array.dtype.name), total
 
 
 def write_array_file(folder: Path, form: ArrayForm, images: Tensor) -> None:
@@ -158,8 +172,10 @@ def _layout(path: Path, got: tuple[int, ...], shape: tuple[int, int, int]) -> st
     if got[1:] == (height, width) and channels == 1:
         return "nhw"
     held = "x".join(map(str, got)) or "no"
-    if len(got) not in (3, 4):
-        remedy = "give (n, h, w), (n, h, w, c) or (n, c, h, w)"
+    if got in (shape, (height, width, channels)):
+        remedy = "of a single image x, save x[None]"
+    elif len(got) not in (3, 4):
+        remedy = "give (n, h, w), (n, h, w, c) or (n, c, h, w); of a single image x, save x[None]"
     elif (height, width) not in (got[1:3], got[2:4]):
         remedy = "resize them first, or save them as image files, which are resized here"
     elif channels == 1:

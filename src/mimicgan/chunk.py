@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -41,6 +42,19 @@ class Chunk:
     def label(self) -> str:
         """A file name, without suffix, that no other chunk of the job has."""
         return f"{_slug(self.group)}-{self.number:06d}"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the names and sizes of its files, as they were when first asked for."""
+        digest = hashlib.sha256()
+        for name, path in self.files:
+            try:
+                size = path.stat().st_size
+            except OSError:
+                size = -1
+            # No name holds the byte that ends it.
+            digest.update(name.encode("utf-8", "surrogateescape") + f"\0{size}\0".encode())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ def damage_picture(
 ) -> Image.Image:
     """An RGB picture of ``damage``: only the parts that it uses, each with a word on it.
 
-    Mask and offset, the blur's kernel, the tone curve (clean across, damaged up), noise and the
-    share of replaced pixels; below them a test card and ``clean`` images (n, c, h, w) in [-1, 1],
-    before and after.
+    Mask and offset, the blur's kernel, the tone curve (clean across, damaged up), how colours are
+    mixed, noise and the share of replaced pixels; below them a test card and ``clean`` images
+    (n, c, h, w) in [-1, 1], before and after.
     """
     plain = ComposedDamage(damage.shape)
     used = {
@@ -71,6 +71,9 @@ def _sentences(damage: ComposedDamage, used: set[str]) -> list[str]:
         if part in used:
             count = int((damage.get_parameter(part) != 0).sum())
             words.append(f"stuck: {count} {part} show another one")
+    if "colour" in used and len(damage.colour) == 3:
+        rows = [" ".join(f"{share:+.2f}" for share in row) for row in damage.colour.tolist()]
+        words.append("colours, of clean red, green, blue: red {}; green {}; blue {}".format(*rows))
     if "level" in used:
         words.append(f"level: {float(damage.level):+.2f} of each image's own median taken off")
     if "noise" in used:

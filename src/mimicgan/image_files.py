@@ -87,19 +87,24 @@ def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
     return pictures, notes
 
 
-def read_images(source: Path | str, shape: tuple[int, int, int]) -> ImageSet:
-    """Read all images of a folder, a pattern, one picture, or one .npy, .npz or IDX file.
+def read_images(
+    source: Path | str, shape: tuple[int, int, int], count: int | None = None
+) -> ImageSet:
+    """Read the images of a folder, a pattern, one picture, or one .npy, .npz or IDX file.
 
-    ``shape`` is the prior's (c, h, w). Pictures are made to fit by the rule of
-    ``mimicgan.pictures``; arrays must fit (``mimicgan.array_files``).
+    Those after the first ``count`` (all unless given) are not looked at. ``shape`` is the prior's
+    (c, h, w). Pictures are made to fit by the rule of ``mimicgan.pictures``; arrays must fit
+    (``mimicgan.array_files``).
     Raises UserError naming the first file that cannot be used.
     """
     files = source_files(source)
     if len(files) == 1 and files[0].suffix.lower() not in FORMATS and is_array_file(files[0]):
-        images, form = read_array_file(files[0], shape)
+        images, form, total = read_array_file(files[0], shape, count)
         names = [f"{form.name}[{index}]" for index in range(len(images))]
-        return ImageSet(names, images, [], form)
+        return ImageSet(names, images, left_out(len(images), total), form)
     pictures, notes = picture_files(source)
+    total, pictures = len(pictures), pictures[:count]
+    notes += left_out(len(pictures), total)
     images = torch.empty(len(pictures), *shape)
     done: dict[str, list[str]] = {}
     for index, path in enumerate(pictures):
@@ -107,6 +112,11 @@ def read_images(source: Path | str, shape: tuple[int, int, int]) -> ImageSet:
         for remark in remarks:
             done.setdefault(remark, []).append(path.name)
     return ImageSet([path.name for path in pictures], images, notes + remarks_told(done))
+
+
+def left_out(count: int, total: int) -> list[str]:
+    """A note where only ``count`` of ``total`` images were taken."""
+    return [] if count == total else [f"only the first {count} of {total} images taken"]
 
 
 def remarks_told(done: Mapping[str, Sequence[str]]) -> list[str]:

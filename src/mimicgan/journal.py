@@ -1,15 +1,16 @@
 """The journal of a large job: what is done, in files that appear whole.
 
 A chunk's marker is written when all of its outputs are there, so that a job that was killed at any
-moment knows where it was.
+moment knows where it was. It tells which files the chunk had: where files came, went or changed,
+the chunk and those after it are done anew.
 """
 
-import fcntl
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,20 @@ class Journal:
             self.put(self.path / restored.learnt.name, restored.learnt.content)
         for name, content in restored.outputs.items():
             self.put(self.out / name, content)
-        facts = {"damage": restored.damage, "misfit": restored.misfit, "bad": restored.bad}
-        self.put(self.path / f"{chunk.label}.json", json.dumps(facts).encode())
+        facts = {
+            "files": chunk.digest,
+            "damage": restored.damage,
+            "misfit": restored.misfit,
+            "bad": restored.bad,
+        }
+        self.put(self._marker(chunk), json.dumps(facts).encode())
 
     def group(self, chunks: list[Chunk]) -> Group:
         """The chunks of one source, as far as earlier runs have brought them."""
         settled, name = 0, ""
         while settled < len(chunks) and (facts := self.facts(chunks[settled])) is not None:
             settled, name = settled + 1, facts["damage"]
+        self._forget(chunks, settled)
         if settled == len(chunks) or not name:
             return Group(chunks, settled)
         return Group(chunks, settled, self._known(name))
@@ -69,14 +76,33 @@ class Journal:
             ) from error
         return Known(name, content)
 
+    def _forget(self, chunks: list[Chunk], settled: int) -> None:
+        """Take away the markers of all other chunks of a source, also of those that are no more:
+        what is done from now on may write the same outputs."""
+        for number in count(settled):
+            marker = self._marker(Chunk(chunks[0].group, number, ()))
+            if number >= len(chunks) and not marker.exists():
+                return
+            marker.unlink(missing_ok=True)
+
     def facts(self, chunk: Chunk) -> dict[str, Any] | None:
-        """What the marker of a chunk says; None where it is not done. Raises UserError."""
-        path = self.path / f"{chunk.label}.json"
-        return read_marker(path) if path.exists() else None
+        """What the marker of a chunk says; None where it is not done, or was with other files.
+
+        Raises UserError when the marker is damaged.
+        """
+        path = self._marker(chunk)
+        if not path.exists():
+            return None
+        facts = read_marker(path)
+        return facts if facts["files"] == chunk.digest else None
+
+    def _marker(self, chunk: Chunk) -> Path:
+        return self.path / f"{chunk.label}.json"
 
 
 def read_marker(path: Path) -> dict[str, Any]:
-    """The damage (the name of a file beside the marker, or ""), misfit and bad files of a chunk.
+    """A chunk's digest of its files, damage (the name of a file beside the marker, or ""), misfit
+    and bad files.
 
     UserError when the marker is damaged.
     """
@@ -84,7 +110,8 @@ def read_marker(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_bytes())
         damage, misfit, bad = facts["damage"], facts["misfit"], facts["bad"]
         if not (
-            (damage == "" or LEARNT.fullmatch(damage))
+            isinstance(facts["files"], str)
+            and (damage == "" or LEARNT.fullmatch(damage))
             and isinstance(misfit, float | int | None)
             and all(isinstance(text, str) for item in bad.items() for text in item)
         ):
@@ -93,7 +120,7 @@ def read_marker(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is damaged; delete it and run the same again: its part is then done anew"
         ) from error
-    return {"damage": damage, "misfit": misfit, "bad": bad}
+    return {"files": facts["files"], "damage": damage, "misfit": misfit, "bad": bad}
 
 
 @contextmanager
@@ -102,14 +129,23 @@ def opened(
 ) -> Iterator[Journal]:
     """The journal of a job in ``out``, held by this process alone.
 
-    Raises UserError when ``out`` holds anything else, is in use, or cannot be written.
+    Raises UserError when ``out`` holds anything else, is in use, or cannot be written, and where
+    the system has no locks on files.
     """
+    try:
+        # Imported here: Windows lacks it, and other commands do without.
+        import fcntl
+    except ImportError as error:
+        raise UserError(
+            "large jobs need the file locks of Linux or macOS; use those (WSL on Windows), or "
+            "leave --group-by out"
+        ) from error
     out = out.resolve()
     if out == source or source in out.parents or out in source.parents:
         raise UserError(f"{out} and {source} lie in each other; choose another output folder")
     path = out / JOURNAL
     facts = {
-        "prior": prior.name,
+        "prior": {"name": prior.name, "sha256": prior.sha256()},
         "settings": asdict(settings),
         "group_by": group_by,
         "chunk": chunk,
@@ -131,8 +167,8 @@ def opened(
                 journal.put(known, key.encode())
             elif known.read_bytes() != key.encode():
                 raise UserError(
-                    f"{out} holds a job with other settings or another input; go on with those, "
-                    "or choose a new folder"
+                    f"{out} holds a job with other settings, another prior or another input; go "
+                    "on with those, or choose a new folder"
                 )
             yield journal
     except OSError as error:

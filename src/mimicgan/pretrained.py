@@ -25,7 +25,7 @@ from mimicgan.models import ARCHITECTURES
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.prior import Prior
 from mimicgan.tensor_files import built, tensors_of
-from mimicgan.user_program import checked, is_user_generator, load_user_generator
+from mimicgan.user_program import checked, is_user_generator, user_prior
 
 BANK = "bank.safetensors"
 HUB = "hf-hub:"
@@ -63,33 +63,34 @@ def save_prior(
 
 
 def load_prior(
-    name_or_path: Path | str,
+    name_or_path: Path | str | nn.Module,
     *,
     latent_size: int | None = None,
     image_shape: tuple[int, int, int] | None = None,
-    box: tuple[float, float] = (-1.0, 1.0),
+    box: tuple[float, float] | None = None,
+    discriminator: nn.Module | None = None,
 ) -> Prior:
     """A shipped prior by name, a folder that ``save_prior`` wrote, or a user's own generator.
 
     ``hf-hub:ORG/NAME`` or ``hf-hub:ORG/NAME@REVISION`` is such a folder on the Hugging Face hub
-    (``mimicgan.adapters.huggingface``). One's own generator is a ``.pt2`` (torch.export) or
-    TorchScript ``.pt`` file that maps latents (n, latent_size) in ``box`` to images (n, c, h, w) in
-    [-1, 1] for any n; ``latent_size`` and ``image_shape`` (c, h, w) are needed for it, and for it
-    alone. Such a file is a program: open none from people you do not trust. An nn.Module in memory
-    needs no file: ``Prior(module, ...)``.
+    (``mimicgan.adapters.huggingface``). One's own generator is an nn.Module, which is frozen, or a
+    ``.pt2`` (torch.export) or TorchScript ``.pt`` file; it maps latents (n, latent_size) in ``box``
+    ((-1, 1) unless given) to images (n, c, h, w) in [-1, 1] for any n. ``latent_size`` and
+    ``image_shape`` (c, h, w) are needed for it, ``discriminator`` (images -> logits (n,)) may come
+    with it; all four are for it alone. Such a file is a program: open none from people you do not
+    trust.
 
     Raises UserError with the remedy when it is missing, damaged, or no generator of this kind.
     """
-    path = Path(name_or_path)
-    if is_user_generator(path) and not str(name_or_path).startswith(HUB):
-        generator = load_user_generator(path, latent_size, image_shape)
-        if latent_size is None or image_shape is None:
-            raise AssertionError("checked by load_user_generator")
-        prior = Prior(generator, latent_size, image_shape, box=box, name=path.stem)
-        return checked(prior, str(path))
-    if latent_size is not None or image_shape is not None:
+    own = (latent_size, image_shape, box, discriminator)
+    if isinstance(name_or_path, nn.Module):
+        return user_prior(name_or_path, *own)
+    if is_user_generator(Path(name_or_path)) and not str(name_or_path).startswith(HUB):
+        return user_prior(Path(name_or_path), *own)
+    if any(each is not None for each in own):
         raise UserError(
-            f"{name_or_path} has its own latent size and image shape on its card; leave them out"
+            f"{name_or_path} has its latent size, image shape and box on its card, and its own "
+            "discriminator; leave them out"
         )
     folder = prior_folder(name_or_path)
     card, facts, tensors = _load(folder, "prior")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mimicgan.tensor_files import fingerprint
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -61,6 +63,18 @@ class Prior:
     def images_of(self, latents: Tensor, batch: int = 250) -> Tensor:
         """G(z) in [-1, 1] for any number of latents (n, latent_size)."""
         return torch.cat([self.generator(part) for part in torch.split(latents, batch)])
+
+    def sha256(self) -> str:
+        """SHA-256 of all that a restoration by it depends on: two priors may have one name."""
+        modules = {"generator": self.generator, "restorer": self.restorer}
+        tensors = {
+            f"{part}.{key}": value
+            for part, module in modules.items()
+            if module is not None
+            for key, value in module.state_dict().items()
+        }
+        tensors["numbers"] = torch.tensor([*self.box, self.mismatch], dtype=torch.float64)
+        return fingerprint(tensors if self.bank is None else {**tensors, "bank": self.bank})
 
     @contextmanager
     def counted(self) -> Iterator["Passes"]:

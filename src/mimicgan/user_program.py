@@ -1,5 +1,7 @@
 """A user's own network from a torch.export or TorchScript file, checked before it is used."""
 
+import hashlib
+import math
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -29,6 +31,9 @@ class UserProgram(nn.Module):
         super().__init__()
         self._file = (suffix, content)
         self._program = (_opened(suffix, BytesIO(content)),)
+        # The program's own tensors are not in the state: this stands for them.
+        own = torch.tensor([*hashlib.sha256(content).digest()], dtype=torch.uint8)
+        self.register_buffer("sha256", own)
 
     def __reduce__(self) -> tuple[type["UserProgram"], tuple[str, bytes]]:
         # Programs cannot be pickled; their files can be sent to another process.
@@ -44,17 +49,35 @@ def is_user_generator(path: Path) -> bool:
     return path.suffix.lower() in (EXPORTED, SCRIPTED, *PICKLES) and not path.is_dir()
 
 
-def load_user_generator(
-    path: Path, latent_size: int | None, image_shape: tuple[int, int, int] | None
-) -> nn.Module:
-    """The program in a .pt2 or TorchScript .pt file. Raises UserError with the remedy."""
-    program = load_program(path, "generator")
+def user_prior(
+    generator: Path | nn.Module,
+    latent_size: int | None,
+    image_shape: tuple[int, int, int] | None,
+    box: tuple[float, float] | None = None,
+    discriminator: nn.Module | None = None,
+) -> Prior:
+    """A prior of one's own generator, a module or the program in a .pt2 or TorchScript .pt file.
+
+    Raises UserError with the remedy.
+    """
+    if isinstance(generator, nn.Module):
+        program, origin, name = generator, type(generator).__name__, Prior.name
+    else:
+        program, origin = load_program(generator, "generator"), str(generator)
+        name = generator.stem
     if latent_size is None or image_shape is None:
         raise UserError(
-            f"{path} does not tell its latent size and image shape; give both "
-            "(load_prior(path, latent_size=100, image_shape=(1, 28, 28)))"
+            f"{origin} does not tell its latent size and image shape; give both "
+            "(load_prior(..., latent_size=100, image_shape=(1, 28, 28)))"
         )
-    return program
+    low, high = box or Prior.box
+    if not -math.inf < low < high < math.inf:
+        raise UserError(f"no latent lies in a box from {low:g} to {high:g}; give the lower first")
+    try:
+        prior = Prior(program, latent_size, image_shape, discriminator, (low, high), name)
+    except NotImplementedError as error:
+        raise UserError(f"{origin} cannot be frozen; save it to a file and name that") from error
+    return checked(prior, origin)
 
 
 @torch.inference_mode(False)
@@ -96,7 +119,8 @@ def _opened(suffix: str, file: BytesIO) -> Callable[[Tensor], Any]:
 
 
 def checked(prior: Prior, origin: str) -> Prior:
-    """``prior``, if its generator makes images of one, two and three latents; else UserError."""
+    """``prior``, if its generator makes images of one, two and three latents, and its discriminator
+    judges them; else UserError."""
     draws = torch.Generator().manual_seed(0)
     for count in (1, 2, 3):
         try:
@@ -121,6 +145,21 @@ def checked(prior: Prior, origin: str) -> Prior:
             raise UserError(
                 f"the generator of {origin} gives values in [{low:.4g}, {high:.4g}] instead of "
                 "[-1, 1]; scale its output, or end it in tanh"
+            )
+    if prior.discriminator is not None:
+        try:
+            with torch.no_grad():
+                logits = prior.discriminator(images)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"the discriminator of {origin} fails on images {wanted}: {reason}; leave it out, "
+                "or give the one of this generator"
+            ) from error
+        if tuple(logits.shape) != (count,):
+            raise UserError(
+                f"the discriminator of {origin} gives {tuple(logits.shape)} instead of logits "
+                f"({count},); flatten its output"
             )
     return prior
 

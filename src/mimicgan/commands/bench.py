@@ -1,7 +1,6 @@
 """``mimicgan bench``: what each method costs, measured in one run."""
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -90,7 +89,7 @@ class Bench(ComputeFlags):
                         "seconds": round(middle, 2),
                         "seconds_per_image": middle / count,
                         "generator_passes_per_image": round(result.generator_passes / count, 1),
-                        "peak_memory_mb": _peak(resource.RUSAGE_SELF),
+                        "peak_memory_mb": _peak(),
                     }
                     done += 1
                     advance(done, name)
@@ -104,7 +103,7 @@ class Bench(ComputeFlags):
         for row in rows.values():
             passes = row.get("generator_passes_per_image", "")
             per_image = f"{row['seconds_per_image']:.4f}"
-            cost = (str(row["seconds"]), per_image, str(passes), str(row["peak_memory_mb"]))
+            cost = (str(row["seconds"]), per_image, str(passes), str(row["peak_memory_mb"] or ""))
             table.add_row(row["method"], *cost)
         screen.show(table)
         screen.say(
@@ -149,7 +148,7 @@ class Bench(ComputeFlags):
             "n_images": self.folder,
             "seconds": round(seconds, 2),
             "seconds_per_image": seconds / self.folder,
-            "peak_memory_mb": _peak(resource.RUSAGE_CHILDREN),
+            "peak_memory_mb": _peak(children=True),
             "accuracy": every.value,
             "accuracy_ci95": [every.low, every.high],
             "accuracy_first": first.value,
@@ -178,5 +177,11 @@ class Bench(ComputeFlags):
             partial.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def _peak(who: int) -> int:
+def _peak(*, children: bool = False) -> int | None:
+    """Highest memory in MB so far, of this process or of those it waited for; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
     return resource.getrusage(who).ru_maxrss // 1024

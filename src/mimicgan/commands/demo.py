@@ -107,13 +107,10 @@ class Demo(ComputeFlags):
 
     def run(self) -> None:
         screen = self.screen()
-        device = self.prepare()
+        self.prepare()
         prior = load_prior(self.prior)
         clean, labels = self._images(prior)
         classifier = None if labels is None else load_classifier(self.prior)
-        for network in (prior.generator, prior.discriminator, prior.restorer, classifier):
-            if network is not None:
-                network.to(device)
         rows, sheets = [], []
         for damage in DAMAGES[self.prior]:
             generator = torch.Generator().manual_seed(self.seed)
@@ -126,12 +123,12 @@ class Demo(ComputeFlags):
                 )
                 total = expected_steps(settings, len(used))
                 with screen.progress(f"{damage}: {LABELS[method]}", total) as advance:
-                    result = restore(used.to(device), prior, settings, callback=shown(advance))
-                images = result.images.cpu()
+                    result = restore(used, prior, settings, callback=shown(advance))
+                images = result.images
                 rows.append(
                     _row(damage, LABELS[method], images, clean, labels, classifier, result.seconds)
                 )
-            parts = (observed, result.simulated.cpu(), images, clean)
+            parts = (observed, result.simulated, images, clean)
             names = ("observed", "simulated damage", "restored", "clean")
             title = f"{damage}: {(CORRUPTIONS | FACE_CORRUPTIONS)[damage].description}"
             shown_rows = [
@@ -191,9 +188,8 @@ def _row(
 ) -> Row:
     count, share = len(images), None
     if classifier is not None and labels is not None:
-        device = next(classifier.parameters()).device
         with torch.no_grad():
-            logits = classifier(to_internal(images.to(device))).cpu()
+            logits = classifier(to_internal(images))
         share = accuracy(logits, labels[:count])
     return Row(damage, method, count, share, float(psnr(images, clean[:count]).mean()), seconds)
 

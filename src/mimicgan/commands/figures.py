@@ -74,7 +74,7 @@ class Figures(PriorFlags):
         needed("matplotlib", "plot")
         if self.count < 1 or not self.kinds or not self.methods:
             raise UserError("give --count 1 or more, and at least one --kind and --method")
-        prior = self.load(torch.device("cpu"))
+        prior = self.load()
         with output_folder(self.out, overwrite=self.overwrite) as to:
             generator = torch.Generator().manual_seed(self.seed)
             if self.images == GENERATED:

@@ -46,37 +46,33 @@ class OutputFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeFlags(OutputFlags):
-    """How a command talks, and what it computes on."""
+    """How a command talks, and what it computes on: the processor."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes the processor, on which these networks are small."""
+    """Where to compute: auto and cpu are the processor. No command uses a GPU yet."""
     threads: Annotated[int | None, INTEGER] = None
     """Threads of the processor; as many as torch likes unless given."""
 
-    def prepare(self) -> torch.device:
-        """Set the number of threads; the device to use. Raises UserError."""
+    def prepare(self) -> None:
+        """Set the number of threads. Raises UserError."""
         if self.threads is not None:
             if self.threads < 1:
                 raise UserError(f"--threads {self.threads} makes no sense; give 1 or more")
             torch.set_num_threads(self.threads)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("torch finds no GPU here; leave --device out, or install torch for it")
-        return torch.device("cuda" if self.device == "cuda" else "cpu")
+        if self.device == "cuda":
+            raise UserError(
+                "no command uses a GPU: all draw their random numbers on the processor, for the "
+                "same seed to give the same result; leave --device out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFlags(ComputeFlags):
-    """How a training talks, and what it computes on: the processor, resumed from checkpoints."""
+    """The same for a training, which goes on from checkpoints."""
 
     @property
     def after_interrupt(self) -> str:
         return "run the same again, and it goes on from the last checkpoint"
-
-    def prepare(self) -> torch.device:
-        device = super().prepare()
-        if device.type != "cpu":
-            raise UserError("training runs on the processor only; leave --device out")
-        return device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +86,11 @@ class PriorFlags(ComputeFlags):
     """Length of a latent, for your own generator alone."""
     image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None
     """Channels, height and width of its images, for your own generator alone."""
-    box: tuple[float, float] = (-1.0, 1.0)
-    """Range of its latents, for your own generator alone."""
+    box: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="FLOAT FLOAT")] = None
+    """Range of its latents, -1 1 unless given, for your own generator alone."""
 
-    def load(self, device: torch.device) -> Prior:
-        """The prior, its networks on ``device``. Raises UserError."""
-        prior = load_prior(
+    def load(self) -> Prior:
+        """The prior. Raises UserError."""
+        return load_prior(
             self.prior, latent_size=self.latent_size, image_shape=self.image_shape, box=self.box
         )
-        for module in (prior.generator, prior.discriminator, prior.restorer):
-            if module is not None:
-                module.to(device)
-        return prior

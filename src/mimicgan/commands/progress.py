@@ -1,5 +1,6 @@
 """What a restoration shows while it runs."""
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mimicgan.commands.screen import Advance
+from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 from mimicgan.images import to_user
 from mimicgan.mimic import Step
@@ -38,7 +40,8 @@ def watched(
     path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
 ) -> Callable[[Step], None]:
     """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
-    images (n, c, h, w) in [0, 1] as observed, and restored so far."""
+    images (n, c, h, w) in [0, 1] as observed, and restored so far. The callback raises UserError
+    when it cannot be written."""
     if path is None:
         return callback
     last = -every
@@ -50,11 +53,32 @@ def watched(
             return
         images = to_user(step.estimate().cpu())
         title = f"{step.kind} {step.iteration}, loss {step.loss:.4f}"
-        with written_whole(path) as partial:
-            grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
+        try:
+            with written_whole(path) as partial:
+                grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
+        except OSError as error:
+            raise _unwatchable(path, error) from error
         last = time.monotonic()
 
     return see
+
+
+def check_watch(path: Path, out: Path) -> None:
+    """UserError unless the picture ``path`` can be written while ``out`` is not there yet."""
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise UserError(f"--watch {path} must be a file called something.png")
+    whole = path.resolve()
+    if out.resolve() in whole.parents:
+        raise UserError(f"--watch {path} lies in OUT, which appears at the end; put it elsewhere")
+    try:
+        with tempfile.TemporaryFile(dir=next(p for p in whole.parents if p.exists())):
+            pass
+    except OSError as error:
+        raise _unwatchable(path, error) from error
+
+
+def _unwatchable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write --watch {path}: {error.strerror}; name another file")
 
 
 def shown(advance: Advance) -> Callable[[Step], None]:

@@ -16,8 +16,13 @@ from mimicgan.image_files import ImageSet
 from mimicgan.restore import Restoration
 
 
-def report(result: Restoration, prior: str, source: str, found: ImageSet) -> dict[str, Any]:
-    """Everything that a user may want to know later, ready for JSON."""
+def report(
+    result: Restoration, prior: str, source: str, found: ImageSet, *, given: bool = False
+) -> dict[str, Any]:
+    """Everything that a user may want to know later, ready for JSON.
+
+    ``given``: the damage was not learnt from these images.
+    """
     return {
         "inputs": {"source": source, "names": found.names},
         "count": len(found.images),
@@ -29,7 +34,7 @@ def report(result: Restoration, prior: str, source: str, found: ImageSet) -> dic
         "output": "fidelity" if result.latents is None else "realism",
         "understood": result.understood,
         "misfit": _finite(result.misfit),
-        "message": message(result),
+        "message": message(result, given=given),
         "losses": last_losses(result),
         "seconds": round(result.seconds, 3),
         "generator_passes": result.generator_passes,
@@ -54,8 +59,19 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def message(result: Restoration) -> str:
-    """What the misfit says, in a sentence."""
+def nothing_learnt(result: Restoration) -> bool:
+    """Whether a method that learns had too few images to, where no damage was given."""
+    settings = result.settings
+    return settings.method == "auto" and len(result.images) < settings.match.fewest
+
+
+def message(result: Restoration, *, given: bool = False) -> str:
+    """What the misfit says, in a sentence; ``given``: of a damage that was learnt before."""
+    if not given and nothing_learnt(result):
+        return (
+            f"nothing is learnt from fewer than {result.settings.match.fewest} images: the "
+            "universal restorer was used"
+        )
     if result.understood is None or result.misfit is None:
         return "this method cannot tell whether it understood the damage"
     limit = result.settings.match.misfit_limit

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
-from mimicgan.commands.progress import expected_steps, shown, watched
-from mimicgan.commands.report import write_report
+from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
+from mimicgan.commands.report import nothing_learnt, write_report
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
@@ -93,16 +93,22 @@ class Restore(PriorFlags):
 
     def run(self) -> None:
         screen = self.screen()
-        device = self.prepare()
+        self.prepare()
         self._refuse_flags()
         self._refuse_engine()
         if self.group_by is not None:
-            self._job(screen, self.load(device))
+            self._job(screen, self.load())
             return
         with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
-            prior = self.load(device)
+            prior = self.load()
             found = images_of(self.source, prior.image_shape, self.count)
             self._refuse_names(written_names(found))
+            fewest = self.settings.match.fewest
+            if self.save_damage is not None and len(found.images) < fewest:
+                raise UserError(
+                    f"nothing is learnt from fewer than {fewest} images; give more, or leave "
+                    "--save-damage out"
+                )
             for note in found.notes:
                 screen.say(note)
             known = self._known_damage(prior)
@@ -112,7 +118,7 @@ class Restore(PriorFlags):
             total = None if known else expected_steps(self.settings, len(found.images))
             with screen.progress(f"restoring {len(found.images)} images", total) as advance:
                 result = restore(
-                    found.images.to(device),
+                    found.images,
                     prior,
                     self.settings,
                     damage=known,
@@ -122,11 +128,15 @@ class Restore(PriorFlags):
             if model is not None:
                 text = predictions(model, found.names, found.images, result.images)
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
-            facts = write_summary(to, found, result, prior, self.source)
+            facts = write_summary(to, found, result, prior, self.source, given=known is not None)
             self._save(result, to, prior)
+        screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
-        screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
+        elif known is None and nothing_learnt(result):
+            screen.warn(facts["message"])
+        else:
+            screen.say(facts["message"])
         short = {key: value for key, value in facts.items() if key != "inputs"}
         screen.result({"command": "restore", "out": self.out, **short})
 
@@ -148,6 +158,12 @@ class Restore(PriorFlags):
         for group, misfit in done.misfits.items():
             if misfit is not None and misfit > limit:
                 screen.warn(f"the damage of {group} was not understood (misfit {misfit:.2f})")
+        unlearnt = [group for group, used in done.damages.items() if not used]
+        if unlearnt and self.settings.method == "auto":
+            screen.warn(
+                f"nothing was learnt for {len(unlearnt)} of {len(done.damages)} groups, the first "
+                f"{unlearnt[0]}: fewer than {self.settings.match.fewest} images"
+            )
         for name, reason in list(done.bad.items())[:20]:
             screen.warn(f"left out: {reason or name}")
         facts = {"command": "restore", "out": self.out, **asdict(done)}
@@ -168,8 +184,6 @@ class Restore(PriorFlags):
     def _refuse_engine(self) -> None:
         if self.engine == "ray" and self.group_by is None:
             raise UserError("--engine ray is for large folders; add --group-by folder")
-        if self.engine == "ray" and self.device == "cuda":
-            raise UserError("--engine ray computes on processors; leave --device out")
         if self.address is not None and self.engine != "ray":
             raise UserError("--address is that of a Ray cluster; add --engine ray")
 
@@ -187,8 +201,13 @@ class Restore(PriorFlags):
             raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
-        if self.watch is not None and (self.watch.suffix.lower() != ".png" or self.watch.is_dir()):
-            raise UserError(f"--watch {self.watch} must be a file called something.png")
+        if self.watch is not None:
+            check_watch(self.watch, Path(self.out))
+        if self.settings.output != "auto" and self.settings.method in ("mimicgan", "pgd"):
+            raise UserError(
+                f"--method {self.settings.method} gives the generator's images alone; leave "
+                "--output out"
+            )
         fitted = self.settings.method == "auto" and self.damage is None
         if self.save_damage is not None and not fitted:
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")

@@ -50,8 +50,7 @@ class Serve(ComputeFlags):
 
     def run(self) -> None:
         screen = self.screen()
-        if self.prepare().type != "cpu":
-            raise UserError("the page computes on the processor only; leave --device out")
+        self.prepare()
         if not self.priors:
             raise UserError("--prior names none; leave it out for those that are shipped")
         # Imported here: other commands do without a server.

@@ -8,7 +8,7 @@ from torch import Tensor
 from mimicgan.data import celeba, fashion_mnist
 from mimicgan.data.folder import folder_images
 from mimicgan.errors import UserError
-from mimicgan.image_files import ImageSet, read_images, source_files
+from mimicgan.image_files import ImageSet, left_out, read_images, source_files
 
 SAMPLE = "sample"
 SAMPLE_SHAPE = (1, 28, 28)
@@ -22,19 +22,16 @@ def is_sample(source: str) -> bool:
 
 def images_of(source: str, shape: tuple[int, int, int], count: int | None = None) -> ImageSet:
     """The first ``count`` (all unless given) images of ``source`` for a prior of ``shape``."""
+    if count is not None and count < 1:
+        raise UserError(f"--count {count} leaves no image; give 1 or more")
     if is_sample(source):
         images = fashion_mnist.sample().images.float() / 255
         if shape != SAMPLE_SHAPE:
             raise UserError(f"the shipped images are 28x28 and grey, not {shape}; give a folder")
-        found = ImageSet([f"sample-{i:03d}.png" for i in range(len(images))], images, [])
-    else:
-        found = read_images(source, shape)
-    if count is None or count >= len(found.images):
-        return found
-    if count < 1:
-        raise UserError(f"--count {count} leaves no image; give 1 or more")
-    notes = [*found.notes, f"only the first {count} of {len(found.images)} images taken"]
-    return ImageSet(found.names[:count], found.images[:count].clone(), notes, found.array)
+        total, images = len(images), images[:count].clone()
+        names = [f"sample-{i:03d}.png" for i in range(len(images))]
+        return ImageSet(names, images, left_out(len(images), total))
+    return read_images(source, shape, count)
 
 
 def inputs_of(source: str) -> list[Path]:

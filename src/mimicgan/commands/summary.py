@@ -18,9 +18,18 @@ REPORT, OVERVIEW, DAMAGE = "report.json", "overview.png", "damage.png"
 
 
 def write_summary(
-    to: Path, found: ImageSet, result: Restoration, prior: Prior, source: str
+    to: Path,
+    found: ImageSet,
+    result: Restoration,
+    prior: Prior,
+    source: str,
+    *,
+    given: bool = False,
 ) -> dict[str, Any]:
-    """Write the three into ``to`` (damage.png where a damage was learnt); the report's facts."""
+    """Write the three into ``to`` (damage.png where there is a learnt damage); the report's facts.
+
+    ``given``: it was not learnt from these images.
+    """
     rows = [
         ("observed", found.images),
         ("simulated", result.simulated),
@@ -30,7 +39,7 @@ def write_summary(
     picture = learnt_picture(result, prior)
     if picture is not None:
         picture.save(to / DAMAGE)
-    facts = report(result, prior.name, source, found)
+    facts = report(result, prior.name, source, found, given=given)
     write_report(to / REPORT, facts)
     return facts
 

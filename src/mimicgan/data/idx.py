@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mimicgan.errors import UserError
 
-MAX_BYTES = 2**32
+MAX_BYTES = 2**31
 CHUNK = 2**20
 UNSIGNED_BYTE = 0x08
 Check = Callable[[tuple[int, ...]], object]

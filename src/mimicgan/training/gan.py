@@ -9,6 +9,7 @@ sees to both. The encoder is thrown away at the end.
 """
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicgan.errors import UserError
 from mimicgan.models import Architecture, architecture
 from mimicgan.training import checkpoint
 from mimicgan.training.ranks import Ranks
@@ -78,6 +80,8 @@ class GanTraining:
         self.settings = settings
         self.ranks = ranks or Ranks()
         self.step = 0
+        self.data = ""
+        """Digest of the images; empty before they are known."""
         parts = settings.networks()
         # The caller's own random numbers stay as they were.
         with torch.random.fork_rng(devices=[]):
@@ -105,13 +109,25 @@ class GanTraining:
 
     def save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        checkpoint.save(path, {**state, "settings": asdict(self.settings), "step": self.step})
+        facts = {"settings": asdict(self.settings), "step": self.step, "data": self.data}
+        checkpoint.save(path, {**state, **facts})
 
     def resume(self, path: Path) -> bool:
-        """Go on from the checkpoint at ``path``; False when there is none."""
+        """Go on from the checkpoint at ``path``; False when there is none.
+
+        Raises UserError when it is damaged or of other images, ValueError for other settings.
+        """
         state = checkpoint.load(path, asdict(self.settings))
         if state is None:
             return False
+        # Checkpoints of older versions do not tell.
+        held = state.get("data", "")
+        if self.data and held and held != self.data:
+            raise UserError(
+                f"{path} belongs to a run on other images; give the same images to go on, or "
+                "another output folder to start anew"
+            )
+        self.data = self.data or held
         checkpoint.fill(path, state, self._parts())
         self.step = state["step"]
         return True
@@ -198,6 +214,7 @@ class GanTraining:
         Returns the averaged generator, its batch norms set to the statistics of its activations.
         Of several processes the first one writes and gets it, the others get None.
         """
+        self.data = _digest(images)
         self.resume(path)
         while self.step < self.settings.steps:
             progress = self.update(images)
@@ -220,6 +237,11 @@ class GanTraining:
             for _ in range(40):
                 generator(torch.rand(250, self.average.latent_size, generator=draws) * 2 - 1)
         return generator.eval().requires_grad_(False)
+
+
+def _digest(images: Tensor) -> str:
+    """SHA-256 of images (n, c, h, w) uint8, in their order."""
+    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()
 
 
 def _adam(*modules: nn.Module) -> torch.optim.Adam:

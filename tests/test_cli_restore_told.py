@@ -1,0 +1,129 @@
+"""What ``mimicgan restore`` tells: how well it went, and how it builds up."""
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import mimicgan
+from cli_cases import QUICK, call, listing, mistake
+from image_cases import GREY
+from mimicgan.damage import ComposedDamage
+from mimicgan.learnt import Damage
+from mimicgan.models.restorer import Restorer
+from mimicgan.restore import restore
+
+
+def test_a_restoration_can_be_watched(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview = tmp_path / "preview.png"
+    flags = ("--prior", prior_folder, *QUICK)
+    assert call("restore", pictures, tmp_path / "out", *flags, "--watch", preview) == 0
+    with Image.open(preview) as sheet:
+        assert sheet.height > 2 * 56
+    assert listing(tmp_path / "out")[-1] == "report.json"
+    line = mistake(
+        capsys, "restore", pictures, tmp_path / "no", *flags, "--watch", tmp_path / "preview.jpg"
+    )
+    assert ".png" in line
+    out, file = tmp_path / "no", tmp_path / "file"
+    file.touch()
+    for watch, told in (
+        (out / "preview.png", "lies in OUT"),
+        (file / "preview.png", f"cannot write --watch {file / 'preview.png'}: Not a directory"),
+        (Path("/proc/preview.png"), "cannot write --watch /proc/preview.png: "),
+    ):
+        assert told in mistake(capsys, "restore", pictures, out, *flags, "--watch", watch)
+    new = tmp_path / "new" / "folder" / "preview.png"
+    assert call("restore", pictures, tmp_path / "out2", *flags, "--watch", new) == 0
+    assert new.exists()
+    assert not out.exists()
+
+
+def test_a_preview_that_fails_half_way_is_not_blamed_on_the_output(
+    pictures: Path,
+    tmp_path: Path,
+    prior_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mimicgan.commands.progress.written_whole", full)
+    preview = tmp_path / "preview.png"
+    flags = ("--prior", prior_folder, *QUICK, "--watch", preview)
+    line = mistake(capsys, "restore", pictures, tmp_path / "out", *flags)
+    assert f"cannot write --watch {preview}: No space left" in line
+    assert listing(tmp_path) == ["in"]
+
+
+def test_a_damage_that_was_not_understood_is_told(
+    pictures: Path,
+    tmp_path: Path,
+    prior_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lost(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
+        return replace(restore(*args, **kwargs), misfit=99.0)
+
+    monkeypatch.setattr("mimicgan.commands.restore.restore", lost)
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *QUICK, "--quiet")
+    assert call(*command) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("the damage was not understood: misfit 99.00")
+    assert err.count("\n") == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["understood"], report["misfit"]) == (False, 99.0)
+
+
+def test_what_the_score_says_is_told_whatever_it_is(
+    pictures: Path,
+    tmp_path: Path,
+    prior_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def found(misfit: float | None, damage: Damage | None = None) -> str:
+        def scored(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
+            return replace(restore(*args, **kwargs), misfit=misfit, damage=damage)
+
+        monkeypatch.setattr("mimicgan.commands.restore.restore", scored)
+        command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *QUICK)
+        assert call(*command, "--overwrite") == 0
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert found(0.25) == "the learnt damage explains the observations (misfit 0.25)"
+    assert found(None) == "this method cannot tell whether it understood the damage"
+    undamaged = Damage(ComposedDamage(GREY), torch.nn.Identity(), 0.1)
+    assert found(0.1, undamaged).startswith("the images look undamaged")
+
+
+def test_too_few_images_to_learn_from_are_told(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder)
+    kept = tmp_path / "kept"
+    line = mistake(capsys, *command, "--save-damage", kept)
+    assert "fewer than 4 images" in line
+    assert listing(tmp_path) == ["in"]
+    assert call(*command, "--quiet") == 0
+    told = capsys.readouterr().err
+    assert told == "nothing is learnt from fewer than 4 images: the universal restorer was used\n"
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["message"] == told.strip()
+    job = ("restore", pictures, tmp_path / "job", "--prior", prior_folder, "--group-by", "none")
+    assert call(*job, "--quiet") == 0
+    assert "nothing was learnt for 1 of 1 groups" in capsys.readouterr().err
+    # A damage that was learnt before needs no further images.
+    Damage(torch.nn.Identity(), Restorer(GREY)).save(kept)
+    command = (*command, "--overwrite", "--damage", kept)
+    assert call(*command, "--quiet") == 0
+    assert capsys.readouterr().err == ""
