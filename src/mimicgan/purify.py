@@ -13,6 +13,7 @@ from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, learnt_damage, restore
 from mimicgan.training.hardening import HardenSettings, harden
+from mimicgan.user_classifier import check_classifier
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
@@ -228,25 +229,3 @@ def _through(damage: Damage, x: Tensor) -> Tensor:
     clean: Tensor = (damage.restorer(to_internal(x)) + 1) / 2
     # A clamp would hide the gradient of pixels that the restorer drives to black or white.
     return clean + (clean.clamp(0, 1) - clean).detach()
-
-
-@torch.no_grad()
-def check_classifier(classify: Callable[[Tensor], Tensor], prior: Prior) -> None:
-    """UserError unless ``classify`` gives finite logits (n, classes) for images of the prior."""
-    images = to_user(prior.sample(8, torch.Generator().manual_seed(0)))
-    try:
-        logits = classify(images)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"the classifier does not take the prior's images {tuple(images.shape[1:])} "
-            f"({str(error).splitlines()[0]}); use a prior and a classifier for the same images"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
-        raise UserError("the classifier must give logits (n, classes) with two classes or more")
-    if not logits.isfinite().all():
-        raise UserError("the classifier gives NaN or infinite logits on clean images; mend it")
-    sums = logits.sum(dim=1)
-    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        raise UserError(
-            "the classifier gives probabilities; leave its softmax out, so that it gives logits"
-        )
