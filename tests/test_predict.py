@@ -91,7 +91,7 @@ def test_a_classifier_that_gives_up_later_is_told_in_a_line(model) -> None:
 
 def test_one_row_of_logits_for_each_image(prior) -> None:
     with pytest.raises(UserError, match="4 rows of logits for 8 images"):
-        check_classifier(lambda x: torch.zeros(4, 10), prior)
+        check_classifier(lambda _: torch.zeros(4, 10), prior)
     with pytest.raises(UserError, match=r"logits \(n, classes\)"):
         check_classifier(lambda x: torch.randn(len(x), 10).squeeze(), prior)
 

@@ -153,6 +153,23 @@ def test_a_gradient_that_the_method_has_not_is_refused(prior, classifier) -> Non
         Purified(classifier, prior, Settings(output="realism"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "options", "word"),
+    [
+        ("nonsense", {"gradient": "none"}, "auto, mimicgan, pgd, universal"),
+        ("universal", {"gradient": "exakt"}, "exact, straight-through, unrolled, none"),
+        ("pgd", {"gradient": "unrolled", "unrolled_steps": 0}, "1 or more"),
+        ("universal", {"classifier_range": (1, 1)}, "classifier_range"),
+        ("universal", {"classifier_range": (1, 0)}, "classifier_range"),
+        ("universal", {"classifier_range": (0, float("nan"))}, "classifier_range"),
+        ("universal", {"smoothing": float("nan")}, "smoothing"),
+    ],
+)
+def test_a_slip_is_refused_at_construction(prior, classifier, settings, options, word) -> None:
+    with pytest.raises((UserError, ValueError), match=word):
+        Purified(classifier, prior, settings, **options)
+
+
 def test_what_looks_undamaged_is_cleaned_all_the_same(
     prior, classifier, images, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,10 @@ class Cleaner(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = Settings(settings) if isinstance(settings, str) else settings
+        if gradient not in get_args(Gradient):
+            raise UserError(f"no gradient {gradient!r}; there are: {', '.join(get_args(Gradient))}")
+        if unrolled_steps < 1:
+            raise UserError(f"{unrolled_steps} unrolled steps make no gradient; give 1 or more")
         if self.settings.output == "realism":
             raise UserError(
                 "a classifier gets what the restorer makes; leave the output realism out"
@@ -170,10 +174,16 @@ class Purified(Cleaner):
         super().__init__(
             prior, settings, damage=damage, gradient=gradient, unrolled_steps=unrolled_steps
         )
-        if smoothing < 0 or draws < 1:
+        if not 0 <= smoothing < math.inf or draws < 1:
             raise UserError(
                 f"smoothing {smoothing} with {draws} draws makes no sense; give 0 or more and 1 or "
                 "more"
+            )
+        low, high = classifier_range
+        if not -math.inf < low < high < math.inf:
+            raise UserError(
+                f"classifier_range {classifier_range} is no range; give (lowest, highest), such as "
+                "(0, 1) or (-1, 1)"
             )
         self.smoothing, self.draws = smoothing, draws
         self.classifier = classifier.eval()
