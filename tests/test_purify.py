@@ -86,6 +86,25 @@ def test_the_gradient_unrolled_through_the_solver_is_not_zero(
     (slope,) = torch.autograd.grad(model(x).sum(), x)
     assert slope.isfinite().all()
     assert slope.abs().sum() > 0
+    # An attacker must see the function that is used.
+    torch.testing.assert_close(model(x).detach(), model(images))
+
+
+def test_once_a_damage_is_set_the_unrolled_gradient_goes_through_it(
+    prior, classifier, images
+) -> None:
+    torch.manual_seed(3)
+    damage = Damage(nn.Identity(), Restorer(SHAPE).eval())
+    model = Purified(classifier, prior, Settings("pgd", pgd=SHORT), gradient="unrolled")
+    model.damage = damage
+    x = images.clone().requires_grad_(True)
+    with torch.no_grad():
+        without = model(images)
+    logits = model(x)
+    torch.testing.assert_close(logits.detach(), without)
+    (slope,) = torch.autograd.grad(logits[:, 3].sum(), x)
+    (expected,) = torch.autograd.grad(Purified(classifier, prior, damage=damage)(x)[:, 3].sum(), x)
+    torch.testing.assert_close(slope, expected)
 
 
 def test_a_learnt_damage_serves_single_images(prior, classifier, images) -> None:

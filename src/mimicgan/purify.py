@@ -36,7 +36,7 @@ class Cleaner(nn.Module):
     ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
     cleaning counts as the identity (BPDA, Athalye et al. 2018); ``unrolled`` through
     ``unrolled_steps`` plain gradient steps on the latents that follow the solver's (methods
-    mimicgan and pgd); ``none``.
+    mimicgan and pgd, while no damage is set); ``none``. The images are the same with any of them.
     """
 
     def __init__(
@@ -90,11 +90,10 @@ class Cleaner(nn.Module):
                 return self._solved(x)
         if self.gradient == "straight-through":
             return x + (self._solved(x.detach()) - x).detach()
+        if self.damage is not None:
+            return _through(self.damage, x)
         if self.gradient == "unrolled":
             return self._unrolled(x)
-        damage = self.damage
-        if damage is not None:
-            return _through(damage, x)
         return torch.cat([_through(self._fitted(part), part) for part in self._parts(x)])
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -138,7 +137,9 @@ class Cleaner(nn.Module):
                 # Unit steps: a plain gradient of a mean over pixels would hardly move z.
                 norm = slope.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
                 z = (z - rate * slope / norm).clamp(*self.prior.box)
-            cleaned.append(to_user(self.prior.generator(z)))
+            further = to_user(self.prior.generator(z))
+            # The solver's images, so that what is attacked is what is used; only the slope differs.
+            cleaned.append(result.images + (further - further.detach()))
         return torch.cat(cleaned)
 
 
