@@ -13,7 +13,7 @@ from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, learnt_damage, restore
 from mimicgan.training.hardening import HardenSettings, harden
-from mimicgan.user_classifier import check_classifier
+from mimicgan.user_classifier import check_classifier, in_eval
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
@@ -31,6 +31,9 @@ class Cleaner(nn.Module):
     an image's result depends on the images around it; ``learn`` fixes a damage once, after which
     one image is as good as many. Images that look undamaged, or hardly damaged, go through the
     prior's restorer: a small attack is no damage to ``restore``, which gives them back as they are.
+
+    Images may be on any device, and the result is there too. Cleaning itself runs on the processor:
+    neither ``to`` nor ``cuda`` move the prior or the damage.
 
     ``gradient`` is what an attacker, or a training, gets with respect to the images:
     ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
@@ -76,7 +79,8 @@ class Cleaner(nn.Module):
 
     def learn(self, observed: Tensor) -> Self:
         """Learn the damage of images (n, c, h, w) in [0, 1] once, for all later calls."""
-        self.damage = self._fitted(observed)
+        check_images(observed, self.prior.image_shape)
+        self.damage = self._fitted(observed.cpu())
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,7 +88,10 @@ class Cleaner(nn.Module):
 
     def cleaned(self, x: Tensor) -> Tensor:
         """The restored images (n, c, h, w) in [0, 1], with the gradient that was asked for."""
-        check_images(x.detach(), self.prior.image_shape)
+        check_images(x, self.prior.image_shape)
+        return self._cleaned(x.cpu()).to(x.device)
+
+    def _cleaned(self, x: Tensor) -> Tensor:
         if not (x.requires_grad and torch.is_grad_enabled()) or self.gradient == "none":
             with torch.no_grad():
                 return self._solved(x)
@@ -146,7 +153,8 @@ class Cleaner(nn.Module):
 class Purified(Cleaner):
     """Images (n, c, h, w) in [0, 1] -> logits (n, classes) of ``classifier`` on cleaned images.
 
-    ``classifier`` gets images in ``classifier_range``. It is used as it is, in eval mode. This is
+    ``classifier`` gets images in ``classifier_range``, on the device of its parameters. It is used
+    as it is, in eval mode; a program of torch.export in the mode that it was exported in. This is
     no security control: an attacker who knows it can get around it. The rest is Cleaner's.
 
     With ``smoothing``, a standard deviation in units of [0, 1], the logits are the logarithm of
@@ -187,7 +195,7 @@ class Purified(Cleaner):
                 "(0, 1) or (-1, 1)"
             )
         self.smoothing, self.draws = smoothing, draws
-        self.classifier = classifier.eval()
+        self.classifier = in_eval(classifier)
         self.classifier_range = classifier_range
         check_classifier(self._classified, prior)
 
@@ -203,6 +211,9 @@ class Purified(Cleaner):
         ones, if you have some; else the prior makes them. ``damage.save`` keeps the result, for
         ``damage`` of another Purified. ValueError for images of another kind than the prior's.
         """
+        if images is not None:
+            check_images(images, self.prior.image_shape)
+            images = images.cpu()
         # The classifier is used as it is: no gradient may be left on its parameters.
         live = [p for p in self.classifier.parameters() if p.requires_grad]
         for p in live:
@@ -221,7 +232,7 @@ class Purified(Cleaner):
             return self._classified(self.cleaned(x))
         if self.damage is None:
             raise UserError("smoothing needs a learnt damage; call learn first, or give a damage")
-        check_images(x.detach(), self.prior.image_shape)
+        check_images(x, self.prior.image_shape)
         generator = torch.Generator().manual_seed(self.settings.seed)
         found = []
         for _ in range(self.draws):
@@ -232,11 +243,13 @@ class Purified(Cleaner):
 
     def _classified(self, x: Tensor) -> Tensor:
         low, high = self.classifier_range
-        logits: Tensor = self.classifier(x * (high - low) + low)
-        return logits
+        home = next(self.classifier.parameters(), x).device
+        logits = self.classifier((x * (high - low) + low).to(home))
+        return logits.to(x.device) if isinstance(logits, Tensor) else logits
 
 
-def _through(damage: Damage, x: Tensor) -> Tensor:
-    clean: Tensor = (damage.restorer(to_internal(x)) + 1) / 2
+def _through(damage: Damage, x: Tensor, batch: int = 500) -> Tensor:
+    parts = torch.split(to_internal(x), batch)
+    clean = (torch.cat([damage.restorer(part) for part in parts]) + 1) / 2
     # A clamp would hide the gradient of pixels that the restorer drives to black or white.
     return clean + (clean.clamp(0, 1) - clean).detach()

@@ -1,13 +1,39 @@
 """A user's own classifier: any failure of it, and what is no logits, becomes one line."""
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimicgan.errors import UserError
 from mimicgan.images import to_user
 from mimicgan.prior import Prior
+
+
+class _Exported(nn.Module):
+    """A module with a program of torch.export in it, which refuses eval() and train()."""
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+
+    def train(self, mode: bool = True) -> Self:
+        for part in self.modules():
+            part.training = mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.program(x)
+        return out
+
+
+def in_eval(classifier: nn.Module) -> nn.Module:
+    """``classifier`` in eval mode, behind a module that can be put into it where it cannot."""
+    try:
+        return classifier.eval()
+    except NotImplementedError:
+        return _Exported(classifier).eval()
 
 
 def answers(classify: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
