@@ -1,5 +1,9 @@
 """The adapters, each in the loop of the library that it is for."""
 
+import sys
+from dataclasses import replace
+from typing import Any
+
 import foolbox
 import numpy as np
 import pytest
@@ -9,13 +13,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mimicgan.adapters.foolbox import foolbox_model
 from mimicgan.damage import ComposedDamage
+from mimicgan.errors import UserError
 from mimicgan.learnt import Damage
+from mimicgan.match import MatchSettings, match
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner, Purified
 from prior_cases import untrained_generator
 
 SHAPE = (1, 28, 28)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +97,64 @@ def test_a_scikit_learn_pipeline_fits_and_predicts(prior, images) -> None:
     np.testing.assert_allclose(
         cleaned[2].reshape(SHAPE), Cleaner(prior)(images)[2].detach().numpy(), atol=1e-6
     )
+
+
+def test_a_pipeline_learns_the_damage_of_what_it_is_fitted_on(
+    prior, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.exceptions import NotFittedError
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    few = {"bank": 64, "draws": 4, "rounds": 1, "children": 2, "sample": 16, "starts": 1}
+    few |= {"short_steps": 2, "long_steps": 2, "restorer_steps": 2, "restorer_batch": 8}
+    fitted: list[int] = []
+
+    def quick(y: torch.Tensor, prior: Prior, settings: MatchSettings, *rest: Any) -> Damage:
+        fitted.append(len(y))
+        return match(y, prior, replace(settings, **few), *rest)
+
+    # The package's attribute of that name is the function.
+    monkeypatch.setattr(sys.modules["mimicgan.restore"], "match", quick)
+    rows = 1 - images.flatten(1).numpy()
+    cleaner = MimicTransformer(prior)
+    with pytest.raises(NotFittedError):
+        cleaner.transform(rows)
+    pipeline = make_pipeline(cleaner, LogisticRegression()).fit(rows, np.array([0, 1] * 3))
+    assert fitted == [6]
+    # One row at a time: the damage is not learnt again.
+    single = np.concatenate([cleaner.transform(row[None]) for row in rows])
+    assert fitted == [6]
+    np.testing.assert_allclose(single, cleaner.transform(rows), atol=1e-5)
+    damage = cleaner.cleaner_.damage
+    expected = (damage.restore(1 - 2 * images) + 1) / 2
+    np.testing.assert_allclose(single, expected.flatten(1).numpy(), atol=1e-5)
+    assert set(pipeline.predict(rows)) <= {0, 1}
+
+
+def test_rows_of_other_images_are_refused(prior, images) -> None:
+    pytest.importorskip("sklearn")
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    rows = images.flatten(1).numpy()
+    cleaner = MimicTransformer(prior, method="universal").fit(rows)
+    for wrong in (np.tile(rows, 3), rows[:, :-1]):
+        for use in (cleaner.transform, MimicTransformer(prior).fit):
+            with pytest.raises(ValueError, match="784 columns"):
+                use(wrong)
+    with pytest.raises(ValueError, match="floating-point"):
+        cleaner.transform((rows > 0.5).astype(np.uint8))
+
+
+def test_art_gets_no_cleaner_without_a_gradient(prior) -> None:
+    pytest.importorskip("art")
+    from mimicgan.adapters.art import MimicPreprocessor
+
+    with pytest.raises(UserError, match="straight-through"):
+        MimicPreprocessor(Cleaner(prior, gradient="none"))
 
 
 def test_a_cleaner_follows_a_data_loader(prior, images) -> None:

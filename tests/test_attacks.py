@@ -1,5 +1,7 @@
 """Attacks by foolbox: bounds, the one-step formula, and refusals."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,8 @@ from mimicgan.attacks import ATTACKS, attacked, on_manifold, universal_perturbat
 from mimicgan.errors import UserError
 from mimicgan.prior import Prior
 from prior_cases import untrained_generator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,70 @@ def test_wrong_names_and_labels_are_refused(model, images) -> None:
         attacked("fgsm", model, images, torch.zeros(4, dtype=torch.long))
 
 
+LABELS = torch.tensor([0, 1, 2, 3, 4])
+
+
+def entries() -> dict[str, Callable[..., torch.Tensor]]:
+    """Every way to attack, as a function of model, images and labels."""
+    prior = Prior(untrained_generator(), 100, (1, 28, 28))
+    return {
+        "fgsm": lambda m, x, y: attacked("fgsm", m, x, y),
+        "square": lambda m, x, y: attacked("square", m, x, y),
+        "on_manifold": lambda m, x, y: on_manifold(m, prior, x, y),
+        "universal": lambda m, x, y: universal_perturbation(m, x, int(y[0])),
+    }
+
+
+@pytest.mark.parametrize("entry", ["fgsm", "square", "on_manifold", "universal"])
+def test_what_cannot_be_attacked_is_refused_everywhere(entry, model, images) -> None:
+    attack = entries()[entry]
+    with pytest.raises(ValueError, match="255"):
+        attack(model, images * 255, LABELS)
+    with pytest.raises(ValueError, match="images must be"):
+        attack(model, images[0], LABELS)
+    with pytest.raises((ValueError, UserError), match=r"images must be|5, 3, 28, 28"):
+        attack(model, images.expand(-1, 3, -1, -1), LABELS)
+    with pytest.raises(UserError, match="0 to 9"):
+        attack(model, images, LABELS + 10)
+    with pytest.raises(UserError, match="0 to 9"):
+        attack(model, images, LABELS - 1)
+    broken = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    nn.init.constant_(broken[1].bias, float("nan"))
+    with pytest.raises(UserError, match="NaN"):
+        attack(broken, images, LABELS)
+    with pytest.raises(UserError, match="softmax"):
+        attack(nn.Sequential(model, nn.Softmax(dim=1)), images, LABELS)
+
+
+@pytest.mark.parametrize("eps", [0.0, -0.1, 8.0, float("nan")])
+def test_an_eps_that_is_no_share_of_the_range_is_refused(model, images, eps) -> None:
+    for name in ("fgsm", "square"):
+        with pytest.raises(UserError, match="eps"):
+            attacked(name, model, images, LABELS, eps=eps)
+    with pytest.raises(UserError, match="eps"):
+        universal_perturbation(model, images, 3, eps=eps)
+
+
+def test_labels_of_another_type_or_number_are_refused(model, images) -> None:
+    attack = entries()
+    for name in ("fgsm", "square", "on_manifold"):
+        for wrong in (LABELS.int(), LABELS.float(), LABELS[:4], LABELS[:, None], LABELS.numpy()):
+            with pytest.raises(UserError, match="int64"):
+                attack[name](model, images, wrong)
+    for numbers in ({"batch": 0}, {"queries": 0}):
+        with pytest.raises(UserError, match="1 or more"):
+            attacked("square", model, images, **numbers)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_model_can_be_attacked(model, images) -> None:
+    program = torch.export.export(
+        model, (torch.zeros(3, 1, 28, 28),), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
+    ).module()
+    expected = attacked("fgsm", model, images, LABELS)
+    torch.testing.assert_close(attacked("fgsm", program, images, LABELS), expected)
+
+
 def test_the_universal_perturbation_leads_to_its_target(model, images) -> None:
     change = universal_perturbation(model, images, 7, eps=0.2)
     assert change.shape == (1, 1, 28, 28)
@@ -95,3 +163,13 @@ def test_the_black_box_attack_keeps_to_eps_and_needs_no_gradient(images) -> None
     assert (out - images).abs().max() <= 0.3 + 1e-5
     assert (model(out).argmax(dim=1) != labels).float().mean() >= 0.6
     assert torch.equal(out, attacked("square", model, images, labels, eps=0.3, seed=1))
+
+    asked: list[int] = []
+    handle = model.register_forward_hook(lambda _module, given, _out: asked.append(len(given[0])))
+    for queries in (5, 20):
+        # No image is fooled by so little, so that all changes are tried.
+        attacked("square", model, torch.zeros(1, 1, 28, 28), eps=1e-6, queries=queries)
+        asked.append(0)
+    handle.remove()
+    first = asked.index(0)
+    assert sum(asked[first:]) - sum(asked[:first]) == 3 * (20 - 5)

@@ -13,6 +13,7 @@ from mimicgan.errors import UserError
 from mimicgan.models.restorer import Restorer
 from mimicgan.predict import any_classifier, predictions
 from mimicgan.prior import Prior
+from mimicgan.user_classifier import check_classifier
 from prior_cases import untrained_generator
 
 SHAPE = (1, 28, 28)
@@ -30,21 +31,69 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 4)).eval()
 
 
-def exported(model: nn.Module, path: Path) -> Path:
-    count = torch.export.Dim("n", min=1, max=4096)
-    torch.export.save(
-        torch.export.export(model, (torch.zeros(3, *SHAPE),), dynamic_shapes=({0: count},)), path
-    )
+def exported(model: nn.Module, path: Path, only: int | None = None) -> Path:
+    """``model`` in a .pt2, .pt or .onnx file, for any number of images or ``only`` for so many."""
+    images = torch.zeros(only or 3, *SHAPE)
+    shapes = None if only else ({0: torch.export.Dim("n", min=1, max=4096)},)
+    if path.suffix == ".pt":
+        torch.jit.trace(model, images).save(path)
+    elif path.suffix == ".onnx":
+        for needs in ("onnxscript", "onnxruntime"):
+            pytest.importorskip(needs)
+        torch.onnx.export(model, (images,), path, dynamic_shapes=shapes, verbose=False)
+    else:
+        torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)
     return path
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("images_in", [(0, 1), (-1, 1)])
-def test_an_exported_classifier_gets_its_own_range(prior, model, tmp_path, images_in) -> None:
-    found = any_classifier(str(exported(model, tmp_path / "m.pt2")), prior, images_in)
+@pytest.mark.parametrize("suffix", [".pt2", ".pt", ".onnx"])
+def test_a_classifier_from_a_file_gets_its_own_range(
+    prior, model, tmp_path, images_in, suffix
+) -> None:
+    found = any_classifier(str(exported(model, tmp_path / f"m{suffix}")), prior, images_in)
     x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
     wanted = model(x if images_in == (0, 1) else x * 2 - 1)
-    torch.testing.assert_close(found(x), wanted)
+    torch.testing.assert_close(found(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+@pytest.mark.parametrize("only", [1, 8])
+def test_a_file_for_one_number_of_images_is_refused(prior, model, tmp_path, suffix, only) -> None:
+    path = exported(model, tmp_path / f"m{suffix}", only)
+    with pytest.raises(UserError, match="dynamic first dimension") as told:
+        any_classifier(str(path), prior)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".pt2", ".pt", ".onnx"])
+def test_a_file_for_other_images_is_refused(model, tmp_path, suffix) -> None:
+    faces = Prior(nn.Linear(5, 5), 5, (3, 8, 8))
+    faces.generator.forward = lambda z: torch.zeros(len(z), 3, 8, 8)
+    with pytest.raises(UserError, match=r"3, 8, 8.*same images"):
+        any_classifier(str(exported(model, tmp_path / f"m{suffix}")), faces)
+
+
+def test_a_classifier_that_gives_up_later_is_told_in_a_line(model) -> None:
+    class Few(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert len(x) < 4
+            return model(x)
+
+    dark = torch.zeros(5, *SHAPE)
+    with pytest.raises(UserError, match="does not take"):
+        predictions(Few(), list("abcde"), dark, dark)
+    assert predictions(Few(), list("abcde"), dark, dark, batch=3).count("\n") == 6
+
+
+def test_one_row_of_logits_for_each_image(prior) -> None:
+    with pytest.raises(UserError, match="4 rows of logits for 8 images"):
+        check_classifier(lambda _: torch.zeros(4, 10), prior)
+    with pytest.raises(UserError, match=r"logits \(n, classes\)"):
+        check_classifier(lambda x: torch.randn(len(x), 10).squeeze(), prior)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,13 +11,14 @@ from mimicgan.match import MatchSettings
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import MimicSettings
 from mimicgan.prior import Prior
-from mimicgan.purify import Purified
+from mimicgan.purify import Cleaner, Purified
 from mimicgan.random_corruption import Dice
 from mimicgan.restore import Settings
 from mimicgan.training.hardening import HardenSettings, misleading
 from prior_cases import untrained_generator
 
 SHAPE = (1, 28, 28)
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = MimicSettings(iterations=2, surrogate_steps=1, latent_steps=2)
 
 
@@ -86,6 +87,25 @@ def test_the_gradient_unrolled_through_the_solver_is_not_zero(
     (slope,) = torch.autograd.grad(model(x).sum(), x)
     assert slope.isfinite().all()
     assert slope.abs().sum() > 0
+    # An attacker must see the function that is used.
+    torch.testing.assert_close(model(x).detach(), model(images))
+
+
+def test_once_a_damage_is_set_the_unrolled_gradient_goes_through_it(
+    prior, classifier, images
+) -> None:
+    torch.manual_seed(3)
+    damage = Damage(nn.Identity(), Restorer(SHAPE).eval())
+    model = Purified(classifier, prior, Settings("pgd", pgd=SHORT), gradient="unrolled")
+    model.damage = damage
+    x = images.clone().requires_grad_(True)
+    with torch.no_grad():
+        without = model(images)
+    logits = model(x)
+    torch.testing.assert_close(logits.detach(), without)
+    (slope,) = torch.autograd.grad(logits[:, 3].sum(), x)
+    (expected,) = torch.autograd.grad(Purified(classifier, prior, damage=damage)(x)[:, 3].sum(), x)
+    torch.testing.assert_close(slope, expected)
 
 
 def test_a_learnt_damage_serves_single_images(prior, classifier, images) -> None:
@@ -153,6 +173,23 @@ def test_a_gradient_that_the_method_has_not_is_refused(prior, classifier) -> Non
         Purified(classifier, prior, Settings(output="realism"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "options", "word"),
+    [
+        ("nonsense", {"gradient": "none"}, "auto, mimicgan, pgd, universal"),
+        ("universal", {"gradient": "exakt"}, "exact, straight-through, unrolled, none"),
+        ("pgd", {"gradient": "unrolled", "unrolled_steps": 0}, "1 or more"),
+        ("universal", {"classifier_range": (1, 1)}, "classifier_range"),
+        ("universal", {"classifier_range": (1, 0)}, "classifier_range"),
+        ("universal", {"classifier_range": (0, float("nan"))}, "classifier_range"),
+        ("universal", {"smoothing": float("nan")}, "smoothing"),
+    ],
+)
+def test_a_slip_is_refused_at_construction(prior, classifier, settings, options, word) -> None:
+    with pytest.raises((UserError, ValueError), match=word):
+        Purified(classifier, prior, settings, **options)
+
+
 def test_what_looks_undamaged_is_cleaned_all_the_same(
     prior, classifier, images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +225,79 @@ def test_a_given_damage_is_used(prior, classifier, images) -> None:
     other = Damage(nn.Identity(), Restorer(SHAPE).eval())
     cleaned = Purified(classifier, prior, damage=other).cleaned(images)
     torch.testing.assert_close(cleaned * 2 - 1, other.restore(images * 2 - 1))
+
+
+def test_many_images_go_through_the_restorer_in_parts(prior, images) -> None:
+    many = images.repeat(101, 1, 1, 1)[:601].requires_grad_(True)
+    sizes: list[int] = []
+    handle = prior.restorer.register_forward_hook(lambda *told: sizes.append(len(told[2])))
+    found = Cleaner(prior)(many)
+    handle.remove()
+    assert sizes == [500, 101]
+    whole = (prior.restorer(many * 2 - 1) + 1) / 2
+    torch.testing.assert_close(found, whole.clamp(0, 1))
+    weights = torch.rand(found.shape, generator=torch.Generator().manual_seed(0))
+    (slope,) = torch.autograd.grad((found * weights).sum(), many)
+    (expected,) = torch.autograd.grad((whole * weights).sum(), many)
+    torch.testing.assert_close(slope, expected)
+
+
+class Elsewhere(torch.Tensor):
+    """Images that say that they are on another device."""
+
+    device = torch.device("meta")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_images_of_another_device_come_back_to_it(prior, images) -> None:
+    model = Purified(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), prior).to("meta")
+    assert model.classifier[1].weight.device.type == "meta"
+    cleaned_on: list[str] = []
+    handle = prior.restorer.register_forward_pre_hook(
+        lambda _module, given: cleaned_on.append(given[0].device.type)
+    )
+    logits = model(images.as_subclass(Elsewhere))
+    handle.remove()
+    assert cleaned_on == ["cpu"]
+    assert (logits.device.type, logits.shape) == ("meta", (6, 10))
+
+
+def test_a_classifier_on_another_device_gets_the_images_there(prior, images) -> None:
+    class Away(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, device="meta"))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.device == self.weight.device
+            return torch.arange(10.0).expand(len(x), 10)
+
+    assert Purified(Away(), prior)(images).device.type == "cpu"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_exported_module_can_be_wrapped(prior, classifier, images, nested) -> None:
+    count = torch.export.Dim("n", min=1, max=4096)
+    example = (torch.zeros(3, *SHAPE),)
+    program = torch.export.export(classifier, example, dynamic_shapes=({0: count},)).module()
+    # The drop-out does nothing in eval mode, though the program beside it refuses it.
+    own = nn.Sequential(program, nn.Dropout(0.9)) if nested else program
+    model, plain = Purified(own, prior).train(), Purified(classifier, prior)
+    torch.testing.assert_close(model(images), plain(images))
+    x = images.clone().requires_grad_(True)
+    slopes = [torch.autograd.grad(m(x)[:, 3].sum(), x)[0] for m in (model, plain)]
+    torch.testing.assert_close(*slopes)
+    model.harden(HardenSettings(steps=1, batch=16, bank=16))
+    assert all(p.grad is None and p.requires_grad for p in program.parameters())
+
+
+def test_images_of_another_type_are_refused(prior, classifier, images) -> None:
+    for wrong in (images.numpy(), images.double()):
+        with pytest.raises(ValueError, match="images must be"):
+            Purified(classifier, prior)(wrong)
 
 
 def test_smoothing_averages_probabilities_over_noisy_copies(prior, classifier, images) -> None:

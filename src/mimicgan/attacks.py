@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.errors import UserError, needed
-from mimicgan.images import to_user
+from mimicgan.images import check_images, to_user
 from mimicgan.prior import Prior
+from mimicgan.user_classifier import answers, check_logits, in_eval
 
 
 @dataclass(frozen=True)
@@ -89,26 +90,28 @@ def attacked(
     eps: float = 0.3,
     seed: int = 0,
     batch: int = 100,
+    queries: int = QUERIES,
 ) -> Tensor:
     """Adversarial images (n, c, h, w) in [0, 1] against ``model``, images in [0, 1] -> logits.
 
-    ``labels`` (n,) are the classes to leave; without them the model's own prediction, as
-    cleverhans has it when it is given none. foolbox clips to [0, 1] at every step. Where an attack
-    finds nothing the image stays as it is. UserError for labels out of range, a name that there is
-    not, or when foolbox is missing.
+    ``labels`` (n,), int64, are the classes to leave; without them the model's own prediction, as
+    cleverhans has it when it is given none. ``name`` is one of ``ATTACKS``, foolbox's, which clips
+    to [0, 1] at every step; or ``square``, which sees no gradient and tries up to ``queries``
+    changes of an image (500, where its authors allow 10,000; ART asks the model three times for
+    each). Where an attack finds nothing the image stays as it is. UserError for a name that there
+    is not, labels out of range, an eps outside of (0, 1], a model that gives no logits, or when
+    foolbox is missing; ValueError for images of another shape or range.
     """
-    if name == SQUARE:
-        return _square(model, images, labels, eps, seed, batch)
-    if name not in ATTACKS:
+    if name != SQUARE and name not in ATTACKS:
         raise UserError(f"no attack {name!r}; there are: {', '.join([*ATTACKS, SQUARE])}")
+    if batch < 1 or queries < 1:
+        raise UserError(f"batch {batch} with {queries} queries makes no sense; give 1 or more")
+    model, logits = _attackable(model, images, labels, eps=eps, batch=batch)
+    if name == SQUARE:
+        return _square(model, images, labels, eps, seed, batch, queries, logits.shape[1])
     foolbox = _foolbox()
-    wrapped = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=images.device)
-    with torch.no_grad():
-        own = torch.cat([model(part).argmax(dim=1) for part in torch.split(images, batch)])
-        classes = model(images[:1]).shape[1]
-    targets = own if labels is None else labels
-    if len(targets) != len(images) or int(targets.min()) < 0 or int(targets.max()) >= classes:
-        raise UserError(f"labels must be one of 0 to {classes - 1} for each of the images")
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+    targets = logits.argmax(dim=1) if labels is None else labels
     attack = ATTACKS[name]
     made = []
     with torch.random.fork_rng(devices=[]):
@@ -123,24 +126,65 @@ def attacked(
     return torch.cat(made)
 
 
+@torch.no_grad()
+def _attackable(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    eps: float | None = None,
+    shape: tuple[int, int, int] | None = None,
+    batch: int = 100,
+) -> tuple[nn.Module, Tensor]:
+    """``model`` in eval mode and its logits; UserError or ValueError for what makes no attack."""
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        raise ValueError(
+            "images must be a torch.Tensor (n, channels, height, width); use x[None] for one image"
+        )
+    check_images(images, shape or (images.shape[1], images.shape[2], images.shape[3]))
+    if eps is not None and not 0 < eps <= 1:
+        raise UserError(f"eps {eps} is no share of [0, 1]; give more than 0, such as 8 / 255")
+    model = in_eval(model)
+    logits = torch.cat([answers(model, part) for part in torch.split(images, batch)])
+    check_logits(logits)
+    classes = logits.shape[1]
+    if labels is not None and not (
+        isinstance(labels, Tensor)
+        and labels.dtype == torch.int64
+        and labels.shape == (len(images),)
+        and int(labels.min()) >= 0
+        and int(labels.max()) < classes
+    ):
+        raise UserError(
+            f"labels must be one of 0 to {classes - 1} for each of the images, int64; "
+            "use torch.as_tensor(labels).long()"
+        )
+    return model, logits
+
+
 def _square(
-    model: nn.Module, images: Tensor, labels: Tensor | None, eps: float, seed: int, batch: int
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor | None,
+    eps: float,
+    seed: int,
+    batch: int,
+    queries: int,
+    classes: int,
 ) -> Tensor:
-    """Square attack (Andriushchenko et al. 2020) by ART: random search, 500 queries an image."""
+    """Square attack (Andriushchenko et al. 2020) by ART: random search."""
     evasion = needed("art.attacks.evasion", "art")
     classification = needed("art.estimators.classification", "art")
-    with torch.no_grad():
-        own = model(images[:1])
     wrapped = classification.PyTorchClassifier(
         model=model,
         loss=nn.CrossEntropyLoss(),
         input_shape=tuple(images.shape[1:]),
-        nb_classes=own.shape[1],
+        nb_classes=classes,
         clip_values=(0, 1),
         device_type="cpu",
     )
     attack = evasion.SquareAttack(
-        wrapped, eps=eps, max_iter=QUERIES, nb_restarts=1, batch_size=batch, verbose=False
+        wrapped, eps=eps, max_iter=queries, nb_restarts=1, batch_size=batch, verbose=False
     )
     before = np.random.get_state()  # noqa: NPY002
     # ART draws from NumPy's global generator.
@@ -166,8 +210,10 @@ def on_manifold(
     """The "obfuscated" attack (Athalye et al. 2018) on images (n, c, h, w) in [0, 1]: G(z) itself.
 
     Latents are brought near the images, then moved until ``model`` (images in [0, 1] -> logits)
-    errs; the nearest that succeeds is kept. A defence by projection leaves it as it is.
+    errs; the nearest that succeeds is kept. A defence by projection leaves it as it is. ``labels``
+    (n,) and errors are those of ``attacked``; the images must be of the prior's shape.
     """
+    model, _ = _attackable(model, images, labels, shape=prior.image_shape)
     generator = torch.Generator().manual_seed(seed)
     low, high = prior.box
     tries = torch.stack([prior.draw(len(images), generator) for _ in range(10)])
@@ -225,11 +271,12 @@ def universal_perturbation(
 
     One targeted FGSM step on each of the images (the paper has 15) in [0, 1]; add alpha times it
     to others. The paper's sign, X minus X_adv, would help the classifier: this is the one that
-    hurts.
+    hurts. Errors are those of ``attacked``, for a ``target`` out of range too.
     """
+    labels = torch.full((len(images),), target)
+    model, _ = _attackable(model, images, labels, eps=eps)
     with torch.enable_grad():
         x = images.clone().requires_grad_(True)
-        labels = torch.full((len(images),), target)
         loss = nn.functional.cross_entropy(model(x), labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss, x)
     moved = (images - eps * slope.sign()).clamp(0, 1)

@@ -14,7 +14,7 @@ from mimicgan.errors import UserError, needed
 from mimicgan.images import to_internal
 from mimicgan.pretrained import load_classifier
 from mimicgan.prior import Prior
-from mimicgan.purify import check_classifier
+from mimicgan.user_classifier import answers, check_classifier
 from mimicgan.user_program import EXPORTED, PICKLES, SCRIPTED, load_program
 
 ONNX = ".onnx"
@@ -84,13 +84,18 @@ def any_classifier(
 def predictions(
     model: nn.Module, names: Sequence[str], observed: Tensor, restored: Tensor, batch: int = 250
 ) -> str:
-    """CSV text: file, label and confidence before, label and confidence after."""
+    """CSV text: file, label and confidence before, label and confidence after.
+
+    ``observed`` and ``restored`` are (n, c, h, w) in [0, 1]. UserError where ``model`` fails.
+    """
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["file", "before", "confidence_before", "after", "confidence_after"])
     columns = []
     for images in (observed, restored):
-        parts = [model(part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)]
+        parts = [
+            answers(model, part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)
+        ]
         columns.append([(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)])
     for name, (before, sure), (after, surer) in zip(names, *columns, strict=True):
         writer.writerow([name, before, f"{sure:.4f}", after, f"{surer:.4f}"])

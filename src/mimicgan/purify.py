@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, learnt_damage, restore
 from mimicgan.training.hardening import HardenSettings, harden
+from mimicgan.user_classifier import check_classifier, in_eval
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
@@ -31,11 +32,14 @@ class Cleaner(nn.Module):
     one image is as good as many. Images that look undamaged, or hardly damaged, go through the
     prior's restorer: a small attack is no damage to ``restore``, which gives them back as they are.
 
+    Images may be on any device, and the result is there too. Cleaning itself runs on the processor:
+    neither ``to`` nor ``cuda`` move the prior or the damage.
+
     ``gradient`` is what an attacker, or a training, gets with respect to the images:
     ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
     cleaning counts as the identity (BPDA, Athalye et al. 2018); ``unrolled`` through
     ``unrolled_steps`` plain gradient steps on the latents that follow the solver's (methods
-    mimicgan and pgd); ``none``.
+    mimicgan and pgd, while no damage is set); ``none``. The images are the same with any of them.
     """
 
     def __init__(
@@ -49,6 +53,10 @@ class Cleaner(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = Settings(settings) if isinstance(settings, str) else settings
+        if gradient not in get_args(Gradient):
+            raise UserError(f"no gradient {gradient!r}; there are: {', '.join(get_args(Gradient))}")
+        if unrolled_steps < 1:
+            raise UserError(f"{unrolled_steps} unrolled steps make no gradient; give 1 or more")
         if self.settings.output == "realism":
             raise UserError(
                 "a classifier gets what the restorer makes; leave the output realism out"
@@ -71,7 +79,8 @@ class Cleaner(nn.Module):
 
     def learn(self, observed: Tensor) -> Self:
         """Learn the damage of images (n, c, h, w) in [0, 1] once, for all later calls."""
-        self.damage = self._fitted(observed)
+        check_images(observed, self.prior.image_shape)
+        self.damage = self._fitted(observed.cpu())
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,17 +88,19 @@ class Cleaner(nn.Module):
 
     def cleaned(self, x: Tensor) -> Tensor:
         """The restored images (n, c, h, w) in [0, 1], with the gradient that was asked for."""
-        check_images(x.detach(), self.prior.image_shape)
+        check_images(x, self.prior.image_shape)
+        return self._cleaned(x.cpu()).to(x.device)
+
+    def _cleaned(self, x: Tensor) -> Tensor:
         if not (x.requires_grad and torch.is_grad_enabled()) or self.gradient == "none":
             with torch.no_grad():
                 return self._solved(x)
         if self.gradient == "straight-through":
             return x + (self._solved(x.detach()) - x).detach()
+        if self.damage is not None:
+            return _through(self.damage, x)
         if self.gradient == "unrolled":
             return self._unrolled(x)
-        damage = self.damage
-        if damage is not None:
-            return _through(damage, x)
         return torch.cat([_through(self._fitted(part), part) for part in self._parts(x)])
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -133,14 +144,17 @@ class Cleaner(nn.Module):
                 # Unit steps: a plain gradient of a mean over pixels would hardly move z.
                 norm = slope.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
                 z = (z - rate * slope / norm).clamp(*self.prior.box)
-            cleaned.append(to_user(self.prior.generator(z)))
+            further = to_user(self.prior.generator(z))
+            # The solver's images, so that what is attacked is what is used; only the slope differs.
+            cleaned.append(result.images + (further - further.detach()))
         return torch.cat(cleaned)
 
 
 class Purified(Cleaner):
     """Images (n, c, h, w) in [0, 1] -> logits (n, classes) of ``classifier`` on cleaned images.
 
-    ``classifier`` gets images in ``classifier_range``. It is used as it is, in eval mode. This is
+    ``classifier`` gets images in ``classifier_range``, on the device of its parameters. It is used
+    as it is, in eval mode; a program of torch.export in the mode that it was exported in. This is
     no security control: an attacker who knows it can get around it. The rest is Cleaner's.
 
     With ``smoothing``, a standard deviation in units of [0, 1], the logits are the logarithm of
@@ -169,13 +183,19 @@ class Purified(Cleaner):
         super().__init__(
             prior, settings, damage=damage, gradient=gradient, unrolled_steps=unrolled_steps
         )
-        if smoothing < 0 or draws < 1:
+        if not 0 <= smoothing < math.inf or draws < 1:
             raise UserError(
                 f"smoothing {smoothing} with {draws} draws makes no sense; give 0 or more and 1 or "
                 "more"
             )
+        low, high = classifier_range
+        if not -math.inf < low < high < math.inf:
+            raise UserError(
+                f"classifier_range {classifier_range} is no range; give (lowest, highest), such as "
+                "(0, 1) or (-1, 1)"
+            )
         self.smoothing, self.draws = smoothing, draws
-        self.classifier = classifier.eval()
+        self.classifier = in_eval(classifier)
         self.classifier_range = classifier_range
         check_classifier(self._classified, prior)
 
@@ -191,6 +211,9 @@ class Purified(Cleaner):
         ones, if you have some; else the prior makes them. ``damage.save`` keeps the result, for
         ``damage`` of another Purified. ValueError for images of another kind than the prior's.
         """
+        if images is not None:
+            check_images(images, self.prior.image_shape)
+            images = images.cpu()
         # The classifier is used as it is: no gradient may be left on its parameters.
         live = [p for p in self.classifier.parameters() if p.requires_grad]
         for p in live:
@@ -209,7 +232,7 @@ class Purified(Cleaner):
             return self._classified(self.cleaned(x))
         if self.damage is None:
             raise UserError("smoothing needs a learnt damage; call learn first, or give a damage")
-        check_images(x.detach(), self.prior.image_shape)
+        check_images(x, self.prior.image_shape)
         generator = torch.Generator().manual_seed(self.settings.seed)
         found = []
         for _ in range(self.draws):
@@ -220,33 +243,13 @@ class Purified(Cleaner):
 
     def _classified(self, x: Tensor) -> Tensor:
         low, high = self.classifier_range
-        logits: Tensor = self.classifier(x * (high - low) + low)
-        return logits
+        home = next(self.classifier.parameters(), x).device
+        logits = self.classifier((x * (high - low) + low).to(home))
+        return logits.to(x.device) if isinstance(logits, Tensor) else logits
 
 
-def _through(damage: Damage, x: Tensor) -> Tensor:
-    clean: Tensor = (damage.restorer(to_internal(x)) + 1) / 2
+def _through(damage: Damage, x: Tensor, batch: int = 500) -> Tensor:
+    parts = torch.split(to_internal(x), batch)
+    clean = (torch.cat([damage.restorer(part) for part in parts]) + 1) / 2
     # A clamp would hide the gradient of pixels that the restorer drives to black or white.
     return clean + (clean.clamp(0, 1) - clean).detach()
-
-
-@torch.no_grad()
-def check_classifier(classify: Callable[[Tensor], Tensor], prior: Prior) -> None:
-    """UserError unless ``classify`` gives finite logits (n, classes) for images of the prior."""
-    images = to_user(prior.sample(8, torch.Generator().manual_seed(0)))
-    try:
-        logits = classify(images)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"the classifier does not take the prior's images {tuple(images.shape[1:])} "
-            f"({str(error).splitlines()[0]}); use a prior and a classifier for the same images"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
-        raise UserError("the classifier must give logits (n, classes) with two classes or more")
-    if not logits.isfinite().all():
-        raise UserError("the classifier gives NaN or infinite logits on clean images; mend it")
-    sums = logits.sum(dim=1)
-    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        raise UserError(
-            "the classifier gives probabilities; leave its softmax out, so that it gives logits"
-        )

@@ -5,6 +5,7 @@ from typing import Any
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from torch import Tensor
 
+from mimicgan.errors import UserError
 from mimicgan.purify import Cleaner
 
 
@@ -12,7 +13,7 @@ class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc]
     """``PyTorchClassifier(..., preprocessing_defences=MimicPreprocessor(Cleaner(prior)))``.
 
     Images (n, c, h, w) in [0, 1]. ART hands over all images at once; ``cleaner`` owns the parts in
-    which a damage is learnt, and the gradient that an attack gets.
+    which a damage is learnt, and the gradient that an attack gets: UserError where it has none.
     """
 
     params = ("cleaner",)
@@ -20,6 +21,11 @@ class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc]
     def __init__(
         self, cleaner: Cleaner, *, apply_fit: bool = False, apply_predict: bool = True
     ) -> None:
+        if cleaner.gradient == "none":
+            raise UserError(
+                "ART's attacks need a gradient; make the cleaner with another than none, such as "
+                "straight-through"
+            )
         super().__init__(
             device_type="cpu", is_fitted=True, apply_fit=apply_fit, apply_predict=apply_predict
         )

@@ -1,11 +1,13 @@
 """scikit-learn: cleaning as a transformer, for pipelines on flat rows of pixels."""
 
+import math
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner
@@ -18,7 +20,8 @@ class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Rows (n, c * h * w) or images (n, c, h, w) in [0, 1] -> the same, cleaned.
 
     ``fit`` learns the damage of its X with ``method`` auto, and nothing with ``universal``;
-    ``transform`` cleans any number of rows with it.
+    ``transform`` cleans any number of rows with it. ValueError for X of other images or another
+    range than the prior's, or of whole numbers; NotFittedError, which is one, before ``fit``.
     """
 
     def __init__(self, prior: Prior, method: Method = "auto", seed: int = 0) -> None:
@@ -33,11 +36,23 @@ class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: Array) -> Array:
         """X cleaned, in its own shape and type."""
+        check_is_fitted(self)
         with torch.no_grad():
             cleaned = self.cleaner_(self._images(X))
         rows: Array = cleaned.numpy().reshape(np.shape(X))
         return rows.astype(np.asarray(X).dtype, copy=False)
 
     def _images(self, X: Array) -> torch.Tensor:
+        if not np.issubdtype(np.asarray(X).dtype, np.floating):
+            # What is cleaned has X's type, in which it would be rounded to black.
+            raise ValueError("X must be floating-point in [0, 1]; use X.astype(np.float32) / 255")
         images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
-        return images.view(-1, *self.prior.image_shape) if images.ndim == 2 else images
+        if images.ndim != 2:
+            return images
+        shape, columns = self.prior.image_shape, images.shape[1]
+        if columns != math.prod(shape):
+            raise ValueError(
+                f"X must have {math.prod(shape)} columns, {shape} in a row, not {columns}; "
+                "resize the images, or use a prior for them"
+            )
+        return images.view(-1, *shape)

@@ -78,7 +78,8 @@ class Restore(PriorFlags):
     """With --engine ray: a cluster that is running, instead of this machine alone."""
     classify: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
     """Also write predictions.csv, what a classifier says before and after: fashion-mnist, or your
-    own .pt2 (torch.export), TorchScript .pt or .onnx file, images -> logits."""
+    own .pt2 (torch.export), TorchScript .pt or .onnx file, images -> logits. Method auto
+    gives what looks undamaged back as it is, a small attack included; universal cleans all."""
     classify_range: tuple[float, float] = (0.0, 1.0)
     """Range of the images that your own classifier takes: 0 1, or -1 1."""
     strict: bool = False
