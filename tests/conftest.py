@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,8 @@ from mimicgan.errors import UserError
 from mimicgan.image_files import write_images
 from prior_cases import save_untrained
 
-torch.set_num_threads(2)
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks as small as those of the tests only wait for a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# Networks as small as those of the tests only wait for a second thread.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from mimicgan.purify import Cleaner, Purified
 from prior_cases import untrained_generator
 
 SHAPE = (1, 28, 28)
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from mimicgan.prior import Prior
 from mimicgan.restore import Method, Restoration, restore
 from test_job import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (1, 16, 16)
 ONE = replace(MIMICGAN, iterations=1, latent_steps=1, surrogate_steps=1)
 

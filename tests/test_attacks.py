@@ -11,8 +11,6 @@ from mimicgan.errors import UserError
 from mimicgan.prior import Prior
 from prior_cases import untrained_generator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:

@@ -14,7 +14,6 @@ from mimicgan.experiments.options import ExperimentOptions
 from mimicgan.experiments.record import read_record
 from mimicgan.experiments.runner import Experiment, run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 

@@ -35,8 +35,6 @@ from mimicgan.presets import PGD
 from mimicgan.training.checkpoint import step_generator
 from mimicgan.training.supervised import SupervisedSettings, real_pairs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:

@@ -19,8 +19,6 @@ from mimicgan.experiments.record import Measured, command, read_record, rows_of
 from mimicgan.experiments.runner import Experiment, chosen, run, share_of
 from mimicgan.prior import Prior
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:

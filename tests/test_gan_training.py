@@ -17,8 +17,6 @@ from mimicgan.training import checkpoint
 from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
 from tiny_gan import SETTINGS, TinyGenerator, pictures
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class StoppedError(Exception):
     pass

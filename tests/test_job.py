@@ -21,7 +21,6 @@ from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 from prior_cases import untrained_generator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (1, 28, 28)
 TINY = Settings(
     match=MatchSettings(

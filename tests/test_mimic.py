@@ -32,9 +32,6 @@ SMALL = MimicSettings(
 )
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture
 def double() -> Iterator[None]:
     """Double precision, so that another order of sums makes no difference that counts."""

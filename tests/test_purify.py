@@ -18,7 +18,6 @@ from mimicgan.training.hardening import HardenSettings, misleading
 from prior_cases import untrained_generator
 
 SHAPE = (1, 28, 28)
-pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = MimicSettings(iterations=2, surrogate_steps=1, latent_steps=2)
 
 

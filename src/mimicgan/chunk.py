@@ -145,7 +145,9 @@ class Work:
 
     def _learn(self, chunk: Chunk, observed: Tensor) -> tuple[Damage, Known | None]:
         """The damage of a chunk; nothing to keep where the images are too few to learn from."""
-        damage = learnt_damage(observed[:SAMPLE], self.prior, self.settings)
+        # From the whole chunk: files in order may be of one kind after another.
+        spread = torch.linspace(0, len(observed) - 1, min(SAMPLE, len(observed))).round().long()
+        damage = learnt_damage(observed[spread], self.prior, self.settings)
         if not isinstance(damage.surrogate, ComposedDamage):
             return damage, None
         return damage, Known(f"{chunk.label}.safetensors", damage.content())

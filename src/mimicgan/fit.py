@@ -7,66 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage, knots
+from mimicgan.damage import ComposedDamage
 from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
+from mimicgan.pruning import pruned
 from mimicgan.random_damage import random_damage
+from mimicgan.refine import refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.variations import matched, turned
 
-RATES = {
-    "affine": 0.005,
-    "field": 0.005,
-    "jitter": 0.01,
-    "outside": 0.01,
-    "pooling": 0.04,
-    "sharpness": 0.05,
-    "kernel": 0.05,
-    "chance": 0.1,
-    "value": 0.03,
-    "square": 0.03,
-}
-"""Adam's learning rates of the parts of a damage; 0.02 for those not named."""
-
 SLIGHT = 0.02
 """A set distance that does a restorer no harm."""
-
-
-def _absent(_own: Tensor, plain: Tensor) -> Tensor:
-    return plain
-
-
-def _straight(own: Tensor, _plain: Tensor) -> Tensor:
-    ends = own[[0, -1]].clamp(-1, 1).round().tolist()
-    return torch.lerp(torch.tensor(ends[0]), torch.tensor(ends[1]), (knots() + 1) / 2)
-
-
-def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
-    return own.clamp(-1, 1).round()
-
-
-SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] = (
-    (("field",), _absent),
-    (("columns", "rows"), _absent),
-    (("gain", "offset"), _absent),
-    (("kernel",), _absent),
-    (("jitter",), _absent),
-    (("affine",), _absent),
-    (("outside", "fill"), _absent),
-    (("outside", "fill"), _rounded),
-    (("pooling",), _absent),
-    (("colour",), _absent),
-    (("level",), _absent),
-    (("noise",), _absent),
-    (("spread",), _absent),
-    (("chance", "value", "spread", "square"), _absent),
-    (("value",), _rounded),
-    (("sharpness", "kernel"), _absent),
-    (("curve",), _straight),
-    (("curve", "level"), _absent),
-)
-"""What a fit tries, the parts with the most parameters first: to do without a part, or to give it
-round numbers, as a negative and lost pixels have them."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +93,7 @@ def fit_damage(
     guesses = None if restore is None else FirstGuesses(y, restore, settings.paired)
 
     def value(damage: ComposedDamage, x: Tensor) -> float:
-        return _value(damage, x, distance, generator, guesses)
+        return value_of(damage, x, distance, generator, guesses)
 
     tried = itertools.count()
 
@@ -154,17 +105,17 @@ def fit_damage(
 
     refined = []
     for start in _search(shape, bank[: settings.sample], y, trial, settings, generator):
-        _refine(start, bank, distance, settings, settings.short_steps, generator, callback)
+        refine(start, bank, distance, settings, settings.short_steps, generator, callback)
         refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]
-    _refine(best, bank, distance, settings, settings.long_steps, generator, callback)
-    best, gone = _pruned(best, bank, distance, settings, generator, callback, guesses)
-    _refine(best, bank, distance, settings, settings.long_steps, generator, callback, gone)
+    refine(best, bank, distance, settings, settings.long_steps, generator, callback)
+    best, gone = pruned(best, bank, distance, settings, generator, callback, guesses)
+    refine(best, bank, distance, settings, settings.long_steps, generator, callback, gone)
     plain = ComposedDamage(shape).requires_grad_(False).eval()
     gain = value(plain, large) - value(best, large)
     if undamaged := gain < settings.margin:
         best = plain
-    simulated = _simulated(best, bank, distance, generator)
+    simulated = simulated_by(best, bank, distance, generator)
     return Fit(best, set_misfit(distance, simulated, mismatch, generator), undamaged)
 
 
@@ -182,52 +133,9 @@ def set_misfit(
     A slight distance does a restorer no harm, nor one that clean images have from the bank:
     ``mismatch``.
     """
-    noise = _noise(simulated, distance, generator)
+    noise = sampling_noise(simulated, distance, generator)
     unit = max(mismatch, SLIGHT) + 2 * float(noise.std())
     return (distance(simulated).item() - float(noise.mean())) / unit
-
-
-def _pruned(
-    damage: ComposedDamage,
-    bank: Tensor,
-    distance: SetDistance,
-    settings: FitSettings,
-    generator: torch.Generator,
-    callback: Callable[[Step], None] | None,
-    guesses: FirstGuesses | None,
-) -> tuple[ComposedDamage, frozenset[str]]:
-    """The damage without the parts that it can do without, and the names of what was taken away."""
-    large = bank[: 3 * settings.sample]
-    seed = int(torch.randint(2**31, (), generator=generator))
-
-    def value(damage: ComposedDamage) -> float:
-        # The same random numbers for all, so that small differences count.
-        return _value(damage, large, distance, torch.Generator().manual_seed(seed), guesses)
-
-    simulated = _simulated(damage, bank, distance, generator)
-    spare = settings.spare * float(_noise(simulated, distance, generator).std())
-    gone: frozenset[str] = frozenset()
-    lowest = value(damage)
-    plain = ComposedDamage(damage.shape)
-    for part, simpler in SIMPLER:
-        without = gone | set(part)
-        now = {name: damage.get_parameter(name) for name in part}
-        then = {name: simpler(own, plain.get_parameter(name)) for name, own in now.items()}
-        if all(torch.equal(now[name], then[name]) for name in part):
-            gone = without
-            continue
-        other = damage.copied()
-        with torch.no_grad():
-            for name, wanted in then.items():
-                other.get_parameter(name).copy_(wanted)
-        apart = value(other)
-        if lowest + spare < apart < lowest + settings.hopeless:
-            steps = settings.pruning_steps
-            _refine(other, bank, distance, settings, steps, generator, callback, without)
-            apart = value(other)
-        if apart < lowest + spare:
-            damage, gone, lowest = other, without, min(lowest, apart)
-    return damage, gone
 
 
 @torch.no_grad()
@@ -279,72 +187,3 @@ def _search(
         found = sorted(found, key=_first)[: settings.parents]
         found += ranked(variations([damage for _, damage in found]))
     return [damage for _, damage in sorted(found, key=_first)[: settings.starts]]
-
-
-@torch.no_grad()
-def _simulated(
-    damage: ComposedDamage, bank: Tensor, distance: SetDistance, generator: torch.Generator
-) -> Tensor:
-    damage.generator = generator
-    out: Tensor = damage(bank[: 2 * len(distance.y) + 200])
-    return out
-
-
-@torch.no_grad()
-def _noise(
-    simulated: Tensor, distance: SetDistance, generator: torch.Generator, repeats: int = 12
-) -> Tensor:
-    """Distances to as many simulated observations as there are real ones: sampling noise alone."""
-    count = len(distance.y)
-    null = []
-    for _ in range(repeats):
-        order = torch.randperm(len(simulated), generator=generator)
-        null.append(distance.to(simulated[order[:count]])(simulated[order[count:]]))
-    return torch.stack(null)
-
-
-@torch.no_grad()
-def _value(
-    damage: ComposedDamage,
-    x: Tensor,
-    distance: SetDistance,
-    generator: torch.Generator,
-    guesses: FirstGuesses | None = None,
-) -> float:
-    damage.requires_grad_(False).generator = generator
-    value = distance(damage(x)).item()
-    return value if guesses is None else value + guesses.apart(damage, distance)
-
-
-def _refine(
-    damage: ComposedDamage,
-    bank: Tensor,
-    distance: SetDistance,
-    settings: FitSettings,
-    steps: int,
-    generator: torch.Generator,
-    callback: Callable[[Step], None] | None,
-    fixed: frozenset[str] = frozenset(),
-) -> None:
-    """Gradient steps on the live parameters but those in ``fixed``."""
-    damage.requires_grad_(False).generator = generator
-    named = {n: damage.get_parameter(n) for n in damage.live() if n not in fixed}
-    if not named:
-        return
-    groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in named.items()]
-    for p in named.values():
-        p.requires_grad_(True)
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-    rates = [group["lr"] for group in optimizer.param_groups]
-    for step in range(steps):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * (1 - 0.9 * step / steps)
-        x = bank[torch.randint(len(bank), (settings.sample,), generator=generator)]
-        apart = distance(damage(x))
-        loss = apart + settings.penalty * damage.complexity()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if callback is not None:
-            callback(Step(step, "surrogate", loss.item(), apart.item()))
-    damage.requires_grad_(False).eval()

@@ -10,7 +10,8 @@ class Restorer(nn.Module):
 
     Strided convolutions down to about 7x7, a wide bottleneck that sees the whole image, and the way
     back with sums from the way down. The observation itself joins the last convolution, so that
-    light damage leaves what was whole untouched. Sides that 4 does not divide, or below 12, are padded inside.
+    light damage leaves what was whole untouched. Sides below 12, or that 4 does not divide, are
+    padded inside.
     """
 
     def __init__(

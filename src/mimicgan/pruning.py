@@ -1,0 +1,96 @@
+"""A fitted damage without the parts that it can do without."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage, knots
+from mimicgan.first_guess import FirstGuesses
+from mimicgan.mimic import Step
+from mimicgan.refine import refine, sampling_noise, simulated_by, value_of
+from mimicgan.set_distance import SetDistance
+
+if TYPE_CHECKING:
+    from mimicgan.fit import FitSettings
+
+
+def _absent(_own: Tensor, plain: Tensor) -> Tensor:
+    return plain
+
+
+def _straight(own: Tensor, _plain: Tensor) -> Tensor:
+    ends = own[[0, -1]].clamp(-1, 1).round().tolist()
+    return torch.lerp(torch.tensor(ends[0]), torch.tensor(ends[1]), (knots() + 1) / 2)
+
+
+def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
+    return own.clamp(-1, 1).round()
+
+
+SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] = (
+    (("field",), _absent),
+    (("columns", "rows"), _absent),
+    (("gain", "offset"), _absent),
+    (("kernel",), _absent),
+    (("jitter",), _absent),
+    (("affine",), _absent),
+    (("outside", "fill"), _absent),
+    (("outside", "fill"), _rounded),
+    (("pooling",), _absent),
+    (("colour",), _absent),
+    (("level",), _absent),
+    (("noise",), _absent),
+    (("spread",), _absent),
+    (("chance", "value", "spread", "square"), _absent),
+    (("value",), _rounded),
+    (("sharpness", "kernel"), _absent),
+    (("curve",), _straight),
+    (("curve", "level"), _absent),
+)
+"""What a fit tries, the parts with the most parameters first: to do without a part, or to give it
+round numbers, as a negative and lost pixels have them."""
+
+
+def pruned(
+    damage: ComposedDamage,
+    bank: Tensor,
+    distance: SetDistance,
+    settings: "FitSettings",
+    generator: torch.Generator,
+    callback: Callable[[Step], None] | None,
+    guesses: FirstGuesses | None,
+) -> tuple[ComposedDamage, frozenset[str]]:
+    """The damage without the parts that it can do without, and the names of what was taken away."""
+    large = bank[: 3 * settings.sample]
+    seed = int(torch.randint(2**31, (), generator=generator))
+
+    def value(damage: ComposedDamage) -> float:
+        # The same random numbers for all, so that small differences count.
+        return value_of(damage, large, distance, torch.Generator().manual_seed(seed), guesses)
+
+    simulated = simulated_by(damage, bank, distance, generator)
+    spare = settings.spare * float(sampling_noise(simulated, distance, generator).std())
+    gone: frozenset[str] = frozenset()
+    lowest = value(damage)
+    plain = ComposedDamage(damage.shape)
+    for part, simpler in SIMPLER:
+        without = gone | set(part)
+        now = {name: damage.get_parameter(name) for name in part}
+        then = {name: simpler(own, plain.get_parameter(name)) for name, own in now.items()}
+        if all(torch.equal(now[name], then[name]) for name in part):
+            gone = without
+            continue
+        other = damage.copied()
+        with torch.no_grad():
+            for name, wanted in then.items():
+                other.get_parameter(name).copy_(wanted)
+        apart = value(other)
+        if lowest + spare < apart < lowest + settings.hopeless:
+            steps = settings.pruning_steps
+            refine(other, bank, distance, settings, steps, generator, callback, without)
+            apart = value(other)
+        if apart < lowest + spare:
+            damage, gone, lowest = other, without, min(lowest, apart)
+    return damage, gone

@@ -1,0 +1,100 @@
+"""Gradient steps on a damage, and what they are judged by."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage
+from mimicgan.first_guess import FirstGuesses
+from mimicgan.mimic import Step
+from mimicgan.set_distance import SetDistance
+
+if TYPE_CHECKING:
+    from mimicgan.fit import FitSettings
+
+RATES = {
+    "affine": 0.005,
+    "field": 0.005,
+    "jitter": 0.01,
+    "outside": 0.01,
+    "pooling": 0.04,
+    "sharpness": 0.05,
+    "kernel": 0.05,
+    "chance": 0.1,
+    "value": 0.03,
+    "square": 0.03,
+}
+"""Adam's learning rates of the parts of a damage; 0.02 for those not named."""
+
+
+@torch.no_grad()
+def simulated_by(
+    damage: ComposedDamage, bank: Tensor, distance: SetDistance, generator: torch.Generator
+) -> Tensor:
+    """What ``damage`` makes of some 200 images more than twice as many as are observed."""
+    damage.generator = generator
+    out: Tensor = damage(bank[: 2 * len(distance.y) + 200])
+    return out
+
+
+@torch.no_grad()
+def sampling_noise(
+    simulated: Tensor, distance: SetDistance, generator: torch.Generator, repeats: int = 12
+) -> Tensor:
+    """Distances to as many simulated observations as there are real ones: sampling noise alone."""
+    count = len(distance.y)
+    null = []
+    for _ in range(repeats):
+        order = torch.randperm(len(simulated), generator=generator)
+        null.append(distance.to(simulated[order[:count]])(simulated[order[count:]]))
+    return torch.stack(null)
+
+
+@torch.no_grad()
+def value_of(
+    damage: ComposedDamage,
+    x: Tensor,
+    distance: SetDistance,
+    generator: torch.Generator,
+    guesses: FirstGuesses | None = None,
+) -> float:
+    """What damages are compared by: the set distance, and that of the first guesses if any."""
+    damage.requires_grad_(False).generator = generator
+    value = distance(damage(x)).item()
+    return value if guesses is None else value + guesses.apart(damage, distance)
+
+
+def refine(
+    damage: ComposedDamage,
+    bank: Tensor,
+    distance: SetDistance,
+    settings: "FitSettings",
+    steps: int,
+    generator: torch.Generator,
+    callback: Callable[[Step], None] | None,
+    fixed: frozenset[str] = frozenset(),
+) -> None:
+    """Gradient steps on the live parameters but those in ``fixed``."""
+    damage.requires_grad_(False).generator = generator
+    named = {n: damage.get_parameter(n) for n in damage.live() if n not in fixed}
+    if not named:
+        return
+    groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in named.items()]
+    for p in named.values():
+        p.requires_grad_(True)
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for step in range(steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (1 - 0.9 * step / steps)
+        x = bank[torch.randint(len(bank), (settings.sample,), generator=generator)]
+        apart = distance(damage(x))
+        loss = apart + settings.penalty * damage.complexity()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if callback is not None:
+            callback(Step(step, "surrogate", loss.item(), apart.item()))
+    damage.requires_grad_(False).eval()
