@@ -275,6 +275,9 @@ def test_validation_never_passes_for_the_result(bench: Bench, options: Experimen
 def test_filters_keep_what_they_name(options: ExperimentOptions) -> None:
     kept = chosen(EXPERIMENT, replace(options, tasks=("light",), methods=("observed", "pgd")))
     assert [(case.task, case.methods) for case in kept] == [("speckled", ("observed",))]
+    assert kept == chosen(
+        EXPERIMENT, replace(options, tasks=("speckled/light",), methods=("observed", "pgd"))
+    )
     with pytest.raises(UserError, match="no task 'fog'; choose among: inverted, light, speckled"):
         chosen(EXPERIMENT, replace(options, tasks=("fog",)))
     with pytest.raises(UserError, match="no method 'magic'"):

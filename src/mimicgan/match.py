@@ -130,6 +130,20 @@ def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -
 
 
 @torch.no_grad()
+def misfit_of(damage: Damage, y: Tensor, prior: Prior, generator: torch.Generator) -> float:
+    """Misfit, as ``match`` has it, of a damage that was learnt elsewhere to y (n, c, h, w)."""
+    y = y[: 2 * JUDGES]
+    bank = rounded(prior.typical(2 * len(y) + 200, generator))
+    shape = (y.shape[1], y.shape[2], y.shape[3])
+    simulated = damage.simulate(bank, generator)
+    distance = SetDistance(y, random_corners(shape, generator))
+    return max(
+        set_misfit(distance, simulated, prior.mismatch, generator),
+        restored_misfit(damage, y, bank, prior.mismatch, generator),
+    )
+
+
+@torch.no_grad()
 def restored_misfit(
     damage: Damage, y: Tensor, bank: Tensor, mismatch: float, generator: torch.Generator
 ) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings, match
+from mimicgan.match import MatchSettings, match, misfit_of
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.prior import Prior
@@ -76,7 +76,8 @@ class Restoration:
     damage: Damage | None
     """Learnt damage and restorer (method auto), to use on further images of the same source."""
     misfit: float | None
-    """Distance of simulated from real observations in units of sampling noise (method auto)."""
+    """Distance of simulated from real observations in units of sampling noise (method auto), of
+    these observations also where the damage was given; None for too few to tell."""
     seconds: float
     generator_passes: int
     """Images that went forward through the generator, all in all."""
@@ -129,7 +130,9 @@ def restore(
             fitted = damage is None
             if damage is None:
                 damage = match(y, prior, settings.match, generator, note)
-            misfit = damage.misfit
+                misfit = damage.misfit
+            elif settings.method == "auto" and len(y) >= settings.match.fewest:
+                misfit = misfit_of(damage, y, prior, generator)
             images, learnt = damage.restore(y), damage.surrogate
             forced = settings.output == "realism" and not damage.undamaged
             error = damage.error if fitted and settings.output == "auto" else None

@@ -72,13 +72,21 @@ def message(result: Restoration, *, given: bool = False) -> str:
             f"nothing is learnt from fewer than {result.settings.match.fewest} images: the "
             "universal restorer was used"
         )
+    if given and result.misfit is None:
+        return "too few images to tell whether the given damage is theirs"
     if result.understood is None or result.misfit is None:
         return "this method cannot tell whether it understood the damage"
     limit = result.settings.match.misfit_limit
-    if result.damage is not None and result.damage.undamaged:
+    if result.damage is not None and result.damage.undamaged and result.understood:
         return "the images look undamaged and come back as they are"
     if result.understood:
-        return f"the learnt damage explains the observations (misfit {result.misfit:.2f})"
+        which = "given" if given else "learnt"
+        return f"the {which} damage explains the observations (misfit {result.misfit:.2f})"
+    if given:
+        return (
+            f"misfit {result.misfit:.2f} where at most {limit:g} is usual; these images are "
+            "damaged otherwise: leave --damage out to learn theirs"
+        )
     return (
         f"misfit {result.misfit:.2f} where at most {limit:g} is usual; the images may be "
         "damaged in different ways, or show what the prior does not know"

@@ -25,7 +25,7 @@ class ExperimentOptions:
     methods: tuple[str, ...] | None = None
     """Only these methods; all of the experiment's unless given."""
     tasks: tuple[str, ...] | None = None
-    """Only these tasks or variants; all of the experiment's unless given."""
+    """Only these tasks, variants, or task/variant; all of the experiment's unless given."""
     split: Literal["test", "validation"] = "test"
     """validation: the last 5,000 training images, to choose settings on; writes another file."""
     shard: str = "1/1"

@@ -98,7 +98,7 @@ def unit_id(unit: Unit) -> tuple[Any, ...]:
 
 def chosen(experiment: Experiment, options: ExperimentOptions) -> tuple[Case, ...]:
     """The cases that the options ask for, with the methods that they ask for."""
-    known = {name for case in experiment.cases for name in (case.task, case.variant)}
+    known = {name for case in experiment.cases for name in _names(case)}
     tasks = known if options.tasks is None else set(options.tasks)
     methods = set(METHODS) if options.methods is None else set(options.methods)
     _refuse_unknown("task", tasks, known)
@@ -106,7 +106,7 @@ def chosen(experiment: Experiment, options: ExperimentOptions) -> tuple[Case, ..
     cases = [
         replace(case, methods=tuple(name for name in case.methods if name in methods))
         for case in experiment.cases
-        if {case.task, case.variant} & tasks
+        if _names(case) & tasks
     ]
     kept = tuple(case for case in cases if case.methods)
     if not kept:
@@ -114,10 +114,15 @@ def chosen(experiment: Experiment, options: ExperimentOptions) -> tuple[Case, ..
     return kept
 
 
+def _names(case: Case) -> set[str]:
+    return {case.task, case.variant, f"{case.task}/{case.variant}"}
+
+
 def _refuse_unknown(what: str, asked: set[str], known: set[str]) -> None:
     wrong = sorted(asked - known)
     if wrong:
-        raise UserError(f"no {what} {wrong[0]!r}; choose among: {', '.join(sorted(known))}")
+        plain = sorted(name for name in known if "/" not in name)
+        raise UserError(f"no {what} {wrong[0]!r}; choose among: {', '.join(plain)}")
 
 
 def share_of(wanted: list[Unit], paths: list[Path], options: ExperimentOptions) -> list[Unit]:
