@@ -1,5 +1,7 @@
 """Clean and predict: gradients, batching, and classifiers that cannot be wrapped."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,11 +11,11 @@ from mimicgan.errors import UserError
 from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings
 from mimicgan.models.restorer import Restorer
-from mimicgan.presets import MimicSettings
+from mimicgan.presets import DEFENSE_GAN, MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner, Purified
 from mimicgan.random_corruption import Dice
-from mimicgan.restore import Settings
+from mimicgan.restore import Settings, restore
 from mimicgan.training.hardening import HardenSettings, misleading
 from prior_cases import untrained_generator
 
@@ -187,6 +189,15 @@ def test_a_gradient_that_the_method_has_not_is_refused(prior, classifier) -> Non
 def test_a_slip_is_refused_at_construction(prior, classifier, settings, options, word) -> None:
     with pytest.raises((UserError, ValueError), match=word):
         Purified(classifier, prior, settings, **options)
+
+
+def test_numbers_of_algorithm_1_alone_are_settings(prior, classifier, images) -> None:
+    numbers = replace(DEFENSE_GAN, iterations=2, restarts=2)
+    whole = Settings("mimicgan", mimic=numbers)
+    expected = restore(images, prior, whole).images
+    assert torch.equal(restore(images, prior, numbers).images, expected)
+    defended = Purified(classifier, prior, numbers, gradient="none")
+    assert torch.equal(defended.cleaned(images), expected)
 
 
 def test_what_looks_undamaged_is_cleaned_all_the_same(

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from mimicgan.errors import UserError
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
+from mimicgan.presets import MimicSettings
 from mimicgan.prior import Prior
-from mimicgan.restore import Method, Settings, learnt_damage, restore
+from mimicgan.restore import Method, Settings, learnt_damage, restore, settings_of
 from mimicgan.training.hardening import HardenSettings, harden
 from mimicgan.user_classifier import check_classifier, in_eval
 
@@ -45,14 +46,14 @@ class Cleaner(nn.Module):
     def __init__(
         self,
         prior: Prior,
-        settings: Settings | Method = "universal",
+        settings: Settings | Method | MimicSettings = "universal",
         *,
         damage: Damage | None = None,
         gradient: Gradient = "exact",
         unrolled_steps: int = 5,
     ) -> None:
         super().__init__()
-        self.settings = Settings(settings) if isinstance(settings, str) else settings
+        self.settings = settings_of(settings)
         if gradient not in get_args(Gradient):
             raise UserError(f"no gradient {gradient!r}; there are: {', '.join(get_args(Gradient))}")
         if unrolled_steps < 1:
@@ -171,7 +172,7 @@ class Purified(Cleaner):
         self,
         classifier: nn.Module,
         prior: Prior,
-        settings: Settings | Method = "universal",
+        settings: Settings | Method | MimicSettings = "universal",
         *,
         damage: Damage | None = None,
         gradient: Gradient = "exact",

@@ -58,6 +58,13 @@ class Settings:
             raise ValueError(f"a batch of {self.batch} holds no image; give 1 or more")
 
 
+def settings_of(given: Settings | Method | MimicSettings) -> Settings:
+    """The settings that a method's name, or numbers of Algorithm 1, stand for."""
+    if isinstance(given, MimicSettings):
+        return Settings("mimicgan", mimic=given)
+    return Settings(given) if isinstance(given, str) else given
+
+
 @dataclass(frozen=True)
 class Restoration:
     """The outcome of ``restore``; images (n, c, h, w) in [0, 1]."""
@@ -91,7 +98,7 @@ class Restoration:
 def restore(
     observed: Tensor,
     prior: Prior,
-    settings: Settings | Method = "auto",
+    settings: Settings | Method | MimicSettings = "auto",
     *,
     damage: Damage | None = None,
     surrogate: nn.Module | None = None,
@@ -99,15 +106,15 @@ def restore(
 ) -> Restoration:
     """Restore observed images (n, c, h, w) in [0, 1], float32, that share one unknown damage.
 
-    Any n >= 1. ``damage`` is a learnt damage from an earlier restoration of the same source: then
+    Any n >= 1. ``settings`` may be the name of a method, or the numbers of Algorithm 1 alone, such
+    as ``presets.DEFENSE_GAN``. ``damage`` is a learnt damage from an earlier restoration of the same source: then
     nothing is fitted. ``surrogate`` is a module of one's own, images in [-1, 1] to images, that
     takes the place of Table 5's in Algorithm 1; a copy of it is trained for each batch.
     ``callback`` sees every update. Works under no_grad and inference_mode; the same settings and
     seed give the same result on one machine. Raises ValueError for images of another shape or
     range.
     """
-    if isinstance(settings, str):
-        settings = Settings(method=settings)
+    settings = settings_of(settings)
     check_images(observed, prior.image_shape)
     started = time.perf_counter()
     history: list[Step] = []
