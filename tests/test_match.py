@@ -193,6 +193,25 @@ def test_clean_images_are_recognised_and_come_back_as_they_are(prior, fashion) -
     torch.testing.assert_close(fit.damage(x[:5]), x[:5], atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("attempts", "shown", "kept", "misfit"),
+    [(2, [9.0, 0.3], 1, 0.3), (2, [4.0, 9.0], 0, 4.0), (2, [1.0], 0, 1.0), (1, [9.0], 0, 9.0)],
+)
+def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again(
+    prior, fashion, attempts, shown, kept, misfit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = [Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), 0.1, False) for _ in shown]
+    fits, misfits = iter(fitted), iter(shown)
+    module = sys.modules["mimicgan.match"]
+    monkeypatch.setattr(module, "fit_damage", lambda *_: next(fits))
+    monkeypatch.setattr(module, "restored_misfit", lambda *_: next(misfits))
+    y = fashion.images[:6].float() / 127.5 - 1
+    damage = match(y, prior, replace(SMALL, attempts=attempts), torch.Generator().manual_seed(0))
+    assert damage.surrogate is fitted[kept].damage
+    assert damage.misfit == misfit
+    assert next(fits, None) is next(misfits, None) is None
+
+
 @pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (1.5, False)])
 def test_images_that_nothing_explains_are_not_undamaged(
     prior, misfit: float, undamaged: bool, monkeypatch: pytest.MonkeyPatch

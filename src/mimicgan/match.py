@@ -31,7 +31,8 @@ class MatchSettings(FitSettings):
     """Numbers of the default method: those of the fit, and of the restorer made for it."""
 
     attempts: int = 2
-    """Fits at most; a further one is made where the best so far is not good."""
+    """Fits at most; a further one is made where the best so far is not good, or where the restorer
+    that was made for it shows that it is wrong."""
     good_misfit: float = 0.6
     """Misfit below which no further fit is tried."""
     restorer_steps: int = 900
@@ -86,16 +87,42 @@ def match(
         if callback is not None:
             callback(step if guess is None else replace(step, estimate=lambda: guess))
 
-    fits: list[Fit] = []
-    while len(fits) < settings.attempts:
-        fits.append(fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal))
-        if fits[-1].misfit < settings.good_misfit:
-            break
-    fit = min(fits, key=lambda each: each.misfit)
-    # Images that no damage explains, the identity among them, are not undamaged.
-    if fit.undamaged and fit.misfit < settings.good_misfit:
-        # A restorer costs even a clean image some detail.
-        return Damage(fit.damage, nn.Identity(), fit.misfit)
+    damages: list[tuple[float, Damage]] = []
+    left = settings.attempts
+    # A restorer can show that a damage is wrong whose images look right.
+    while left and (not damages or damages[-1][0] > settings.misfit_limit):
+        fits: list[Fit] = []
+        while left and (not fits or fits[-1].misfit >= settings.good_misfit):
+            fits.append(
+                fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal)
+            )
+            left -= 1
+        fit = min(fits, key=lambda each: each.misfit)
+        # Images that no damage explains, the identity among them, are not undamaged.
+        if fit.undamaged and fit.misfit < settings.good_misfit:
+            # A restorer costs even a clean image some detail.
+            return Damage(fit.damage, nn.Identity(), fit.misfit)
+        damage = _with_restorer(fit, y, bank, prior, settings, generator, callback)
+        misfit = max(fit.misfit, restored_misfit(damage, y, bank, prior.mismatch, generator))
+        damages.append((misfit, damage))
+    misfit, damage = min(damages, key=lambda each: each[0])
+    damage = replace(damage, misfit=misfit)
+    if prior.restorer is not None:
+        _shrink(damage.restorer, prior.restorer, trust(misfit))
+    if misfit < WELL:
+        return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))
+    return damage
+
+
+def _with_restorer(
+    fit: Fit,
+    y: Tensor,
+    bank: Tensor,
+    prior: Prior,
+    settings: MatchSettings,
+    generator: torch.Generator,
+    callback: Callable[[Step], None] | None,
+) -> Damage:
     wrong = fit.misfit >= settings.good_misfit
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = warm_restorer(prior, seed)
@@ -113,14 +140,7 @@ def match(
         seed,
         note,
     )
-    damage = Damage(fit.damage, restorer)
-    misfit = max(fit.misfit, restored_misfit(damage, y, bank, prior.mismatch, generator))
-    damage = replace(damage, misfit=misfit)
-    if prior.restorer is not None:
-        _shrink(restorer, prior.restorer, trust(misfit))
-    if misfit < WELL:
-        return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))
-    return damage
+    return Damage(fit.damage, restorer)
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:

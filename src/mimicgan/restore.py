@@ -108,8 +108,9 @@ def restore(
 
     Any n >= 1. ``settings`` may be the name of a method, or the numbers of Algorithm 1 alone, such
     as ``presets.DEFENSE_GAN``. ``damage`` is a learnt damage from an earlier restoration of the
-    same source: then nothing is fitted. ``surrogate`` is a module of one's own, images in [-1, 1] to images, that
-    takes the place of Table 5's in Algorithm 1; a copy of it is trained for each batch.
+    same source: then nothing is fitted. ``surrogate`` is a module of one's own, images in [-1, 1]
+    to images, that takes the place of Table 5's in Algorithm 1; a copy of it is trained for each
+    batch.
     ``callback`` sees every update. Works under no_grad and inference_mode; the same settings and
     seed give the same result on one machine. Raises ValueError for images of another shape or
     range.
