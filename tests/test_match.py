@@ -12,7 +12,7 @@ from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
-from mimicgan.fit import Fit, _some, fit_damage, prior_mismatch
+from mimicgan.fit import Fit, fit_damage, prior_mismatch, some
 from mimicgan.learnt import Damage
 from mimicgan.match import (
     MatchSettings,
@@ -300,10 +300,10 @@ def test_images_of_odd_sides_are_restored(prior) -> None:
 
 def test_the_fit_looks_at_images_from_anywhere_in_a_sorted_folder() -> None:
     y = torch.linspace(-1, 1, 100).view(100, 1, 1, 1).expand(100, 1, 28, 28)
-    seen = _some(y, 20, torch.Generator().manual_seed(0))
+    seen = some(y, 20, torch.Generator().manual_seed(0))
     assert len(seen) == len(seen.unique(dim=0)) == 20
     assert seen.min() < -0.5 < 0.5 < seen.max()
-    assert torch.equal(_some(y, 100, torch.Generator()), y)
+    assert torch.equal(some(y, 100, torch.Generator()), y)
 
 
 def test_a_prior_without_restorer_says_what_it_needs_or_repeats(fashion) -> None:

@@ -87,7 +87,7 @@ def fit_damage(
     ``restore`` gives first guesses of the clean images, knowing no damage.
     """
     shape = (y.shape[1], y.shape[2], y.shape[3])
-    y = _some(y, 2 * settings.sample, generator)
+    y = some(y, 2 * settings.sample, generator)
     distance = SetDistance(y, random_corners(shape, generator))
     large = bank[: 4 * settings.sample]
     guesses = None if restore is None else FirstGuesses(y, restore, settings.paired)
@@ -119,7 +119,7 @@ def fit_damage(
     return Fit(best, set_misfit(distance, simulated, mismatch, generator), undamaged)
 
 
-def _some(y: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def some(y: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """At most ``count`` of y, from anywhere: files in order may be of one kind after another."""
     return y if len(y) <= count else y[torch.randperm(len(y), generator=generator)[:count]]
 

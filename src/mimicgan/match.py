@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.fit import Fit, FitSettings, fit_damage, set_misfit
+from mimicgan.fit import Fit, FitSettings, fit_damage, set_misfit, some
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
@@ -152,7 +152,7 @@ def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -
 @torch.no_grad()
 def misfit_of(damage: Damage, y: Tensor, prior: Prior, generator: torch.Generator) -> float:
     """Misfit, as ``match`` has it, of a damage that was learnt elsewhere to y (n, c, h, w)."""
-    y = y[: 2 * JUDGES]
+    y = some(y, 2 * JUDGES, generator)
     bank = rounded(prior.typical(2 * len(y) + 200, generator))
     shape = (y.shape[1], y.shape[2], y.shape[3])
     simulated = damage.simulate(bank, generator)
@@ -172,7 +172,7 @@ def restored_misfit(
     A restorer that was trained on the wrong damage shows it: it makes of the observations what it
     makes of no simulated one.
     """
-    y = y[: 2 * JUDGES]
+    y = some(y, 2 * JUDGES, generator)
     shape = (y.shape[1], y.shape[2], y.shape[3])
     restored = SetDistance(damage.restore(y), random_corners(shape, generator))
     again = damage.restore(damage.simulate(bank[: 2 * len(y) + 200], generator))
