@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .PHONY: demo test test-wheel test-web test-kills lint docs bench reproduce reproduce-robust reproduce-unseen \
   reproduce-observations \
-  reproduce-recovery reproduce-defence clean help
+  reproduce-recovery reproduce-defence reproduce-settings clean help
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -52,6 +52,10 @@ reproduce-defence: .venv/.reproduce ## attacks on a classifier, with and without
 	$(BIN)/mimicgan reproduce defence
 	$(BIN)/mimicgan reproduce adaptive
 	$(BIN)/mimicgan reproduce universal
+
+reproduce-settings: .venv/.reproduce ## how settings were chosen, on validation images
+	$(BIN)/mimicgan reproduce sweep --split validation
+	$(BIN)/mimicgan reproduce calibration --split validation
 
 docs: .venv/.docs ## the documentation, in build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
