@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.fit import Fit, FitSettings, fit_damage, set_misfit, some
+from mimicgan.fit import Fit, fit_damage, set_misfit, some
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
 from mimicgan.prior import Prior
+from mimicgan.refine import FitSettings
 from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.training.restorer import fit_restorer, random_pairs
 

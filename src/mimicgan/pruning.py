@@ -1,7 +1,6 @@
 """A fitted damage without the parts that it can do without."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,11 +8,8 @@ from torch import Tensor
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
-from mimicgan.refine import refine, sampling_noise, simulated_by, value_of
+from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance
-
-if TYPE_CHECKING:
-    from mimicgan.fit import FitSettings
 
 
 def _absent(_own: Tensor, plain: Tensor) -> Tensor:
@@ -57,7 +53,7 @@ def pruned(
     damage: ComposedDamage,
     bank: Tensor,
     distance: SetDistance,
-    settings: "FitSettings",
+    settings: FitSettings,
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,
     guesses: FirstGuesses | None,

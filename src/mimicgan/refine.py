@@ -1,7 +1,7 @@
 """Gradient steps on a damage, and what they are judged by."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,9 +10,6 @@ from mimicgan.damage import ComposedDamage
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.set_distance import SetDistance
-
-if TYPE_CHECKING:
-    from mimicgan.fit import FitSettings
 
 RATES = {
     "affine": 0.005,
@@ -27,6 +24,46 @@ RATES = {
     "square": 0.03,
 }
 """Adam's learning rates of the parts of a damage; 0.02 for those not named."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Numbers of the fit of a damage."""
+
+    bank: int = 4096
+    """Generated images that stand for the prior."""
+    draws: int = 200
+    """Random damages tried first."""
+    rounds: int = 4
+    """Rounds in which the nearest damages are varied."""
+    parents: int = 8
+    """Nearest damages that are varied in each round."""
+    children: int = 32
+    """Variations by a part drawn anew, in each round; some by moments come on top."""
+    sample: int = 128
+    """Generated images compared with the observations at a time."""
+    starts: int = 3
+    """Nearest damages that are refined by gradient steps."""
+    short_steps: int = 40
+    """Gradient steps of each of them."""
+    long_steps: int = 100
+    """Further gradient steps of the best one."""
+    paired: float = 0.1
+    """Weight, where damages are compared, of how far they take each first guess of a clean image
+    from its observation: sets alone cannot always tell a damage from its mirror image."""
+    penalty: float = 0.005
+    """Weight of the damage's distance from the identity."""
+    pruning_steps: int = 15
+    """Gradient steps after a part is taken away, before it is decided whether it was needed."""
+    spare: float = 2.0
+    """A part is taken away unless the set distance rises by more than this many times the noise
+    that it has from the choice of the observations."""
+    hopeless: float = 0.2
+    """Rise of the set distance that no steps after it will make good."""
+    margin: float = 0.03
+    """Images count as undamaged unless a damage brings the set distance down by this much."""
+    misfit_limit: float = 2.0
+    """Misfit above which the damage counts as not understood."""
 
 
 @torch.no_grad()
@@ -70,7 +107,7 @@ def refine(
     damage: ComposedDamage,
     bank: Tensor,
     distance: SetDistance,
-    settings: "FitSettings",
+    settings: FitSettings,
     steps: int,
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,

@@ -198,8 +198,6 @@ class Restore(PriorFlags):
             )
         if self.strict and self.group_by is None:
             raise UserError("--strict is for --group-by; without it every bad file is an error")
-        if self.settings.batch < 1:
-            raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None:
