@@ -2,6 +2,7 @@
 
 import errno
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,17 +65,30 @@ def test_a_preview_that_fails_half_way_is_not_blamed_on_the_output(
     assert listing(tmp_path) == ["in"]
 
 
+Scored = Callable[..., None]
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> Scored:
+    """Makes the command's restorations differ as it is told."""
+
+    def change(**changes: Any) -> None:
+        def changed(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
+            return replace(restore(*args, **kwargs), **changes)
+
+        monkeypatch.setattr("mimicgan.commands.restore.restore", changed)
+
+    return change
+
+
 def test_a_damage_that_was_not_understood_is_told(
     pictures: Path,
     tmp_path: Path,
     prior_folder: str,
-    monkeypatch: pytest.MonkeyPatch,
+    scored: Scored,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def lost(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
-        return replace(restore(*args, **kwargs), misfit=99.0)
-
-    monkeypatch.setattr("mimicgan.commands.restore.restore", lost)
+    scored(misfit=99.0)
     command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *QUICK, "--quiet")
     assert call(*command) == 0
     out, err = capsys.readouterr()
@@ -89,14 +103,11 @@ def test_what_the_score_says_is_told_whatever_it_is(
     pictures: Path,
     tmp_path: Path,
     prior_folder: str,
-    monkeypatch: pytest.MonkeyPatch,
+    scored: Scored,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def found(misfit: float | None, damage: Damage | None = None) -> str:
-        def scored(*args: Any, **kwargs: Any) -> mimicgan.Restoration:
-            return replace(restore(*args, **kwargs), misfit=misfit, damage=damage)
-
-        monkeypatch.setattr("mimicgan.commands.restore.restore", scored)
+        scored(misfit=misfit, damage=damage)
         command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *QUICK)
         assert call(*command, "--overwrite") == 0
         return capsys.readouterr().err.splitlines()[-1]

@@ -111,12 +111,18 @@ def quick_damage(observed: Tensor, prior: Prior, settings: Settings) -> Damage:
     return Damage(ComposedDamage(SHAPE).requires_grad_(False), own, 0.0)
 
 
-def test_files_that_came_went_or_changed_are_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A folder of 14 pictures whose damage is learnt in no time, and an output folder."""
     monkeypatch.setattr("mimicgan.chunk.learnt_damage", quick_damage)
-    source, out = tmp_path / "in", tmp_path / "out"
-    make(source, 14, 1)
+    make(tmp_path / "in", 14, 1)
+    return tmp_path / "in", tmp_path / "out"
+
+
+def test_files_that_came_went_or_changed_are_noticed(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, out = places
 
     def again(settled: int) -> None:
         report = job(source, out)
@@ -143,12 +149,8 @@ def test_files_that_came_went_or_changed_are_noticed(
     again(0)
 
 
-def test_what_another_set_of_files_left_half_done_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mimicgan.chunk.learnt_damage", quick_damage)
-    source, out = tmp_path / "in", tmp_path / "out"
-    make(source, 14, 1)
+def test_what_another_set_of_files_left_half_done_is_not_taken(places: tuple[Path, Path]) -> None:
+    source, out = places
     job(source, out)
     wanted = outputs(out)
 
