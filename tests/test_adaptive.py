@@ -50,6 +50,8 @@ def test_a_batch_game_attacks_the_images_it_says(bench: Bench) -> None:
     assert changed(images, games["one attacked"]).tolist() == [True] + [False] * 11
     assert changed(images, games["half attacked"]).sum() == 6
     assert changed(images, games["all attacked"]).all()
+    # Its order is another one already when it gets here.
+    assert torch.equal(games["all attacked, shuffled"], games["all attacked"])
     each = [
         adversarial(bench, images, labels, 3, name=name, eps=0.3, guessed=True) for name in ATTACKS
     ]

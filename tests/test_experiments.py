@@ -1,5 +1,6 @@
 """The experiments' machinery on a tiny prior: what is measured, kept, shared out and pooled."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mimicgan.experiments.defence import defence
 from mimicgan.experiments.methods import METHODS, Method, Outcome
 from mimicgan.experiments.options import ExperimentOptions, Progress
 from mimicgan.experiments.record import Measured, command, read_record, rows_of
+from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, chosen, run, share_of
 from mimicgan.prior import Prior
 
@@ -340,6 +342,33 @@ def test_attacks_are_made_once_and_measured_like_any_damage(tmp_path: Path) -> N
         unit.unlink()
     defence(options, bench=bench)
     assert [file.stat().st_mtime_ns for file in made] == times
+
+
+def test_a_shuffled_portion_has_the_same_images_with_their_own_labels(
+    bench: Bench, options: ExperimentOptions
+) -> None:
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def noted(name: str) -> Callable[[Bench, Tensor, Tensor, int], Tensor]:
+        def adversary(_bench: Bench, images: Tensor, labels: Tensor, _seed: int) -> Tensor:
+            seen[name] = images.clone(), labels.clone()
+            return images.clone()
+
+        return adversary
+
+    cases = tuple(
+        Case(name, name, undamaged, ("observed",), adversary=noted(name), shuffled=name == "other")
+        for name in ("one", "other")
+    )
+    few = replace(options, images=4, seeds=(0,))
+    path = run(Experiment("shuffled", cases), few, None, bench)
+    assert path is not None
+    rows = read_record(path)["rows"]
+    assert rows[0]["accuracy"] == rows[1]["accuracy"] == 1.0
+    (images, labels), (others, their_labels) = seen["one"], seen["other"]
+    order = [int((images == other).flatten(1).all(dim=1).nonzero()[0, 0]) for other in others]
+    assert order != sorted(order) == list(range(4))
+    assert torch.equal(their_labels, labels[order])
 
 
 def test_only_the_judged_images_of_a_portion_count(

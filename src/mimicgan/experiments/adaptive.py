@@ -26,7 +26,7 @@ from mimicgan.purify import Gradient, Purified
 from mimicgan.restore import Settings
 
 NAME = "adaptive"
-EXACT = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+EXACT = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 BPDA = (0.1, 0.3)
 SQUARE = (0.05, 0.1, 0.3)
 METHODS = ("observed", "median", "adversarial-training", "universal", "default")
@@ -34,7 +34,8 @@ HARDENED = ("observed", "adversarial-training", "hardened")
 FITS = 2
 """Restorers that the model-space attack fits."""
 MODEL_SPACE = (0.05, 0.1, 0.3)
-GAMES = ("one attacked", "half attacked", "all attacked", "attacks mixed")
+SHUFFLED = "all attacked, shuffled"
+GAMES = ("one attacked", "half attacked", "all attacked", SHUFFLED, "attacks mixed")
 ATTACKED_BY = "pgdm"
 
 
@@ -91,7 +92,7 @@ def batch_game(bench: Bench, images: Tensor, labels: Tensor, seed: int, *, game:
     one = partial(adversarial, bench, images, labels, seed, eps=0.3, guessed=True)
     if game == "one attacked":
         return torch.cat([one(name=ATTACKED_BY)[:1], images[1:]])
-    if game == "all attacked":
+    if game in ("all attacked", SHUFFLED):
         return one(name=ATTACKED_BY)
     generator = torch.Generator().manual_seed(seed)
     mixed = images.clone()
@@ -147,6 +148,7 @@ def cases() -> tuple[Case, ...]:
             adversary=adversary,
             defended=True,
             judged=1 if variant == "one attacked" else None,
+            shuffled=variant == SHUFFLED,
         )
         for (task, variant), adversary in made.items()
     )

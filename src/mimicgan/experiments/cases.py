@@ -32,6 +32,8 @@ class Case:
     """At most so many portions of each seed."""
     judged: int | None = None
     """Only the first so many images of a portion are measured; all unless given."""
+    shuffled: bool = False
+    """Whether the images of a portion come in another order than in the other cases."""
     drawn_once: bool = False
     """Whether the damage is itself drawn at random, once for a whole portion."""
     relaxed: Damaging | None = None

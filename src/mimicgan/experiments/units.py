@@ -107,6 +107,9 @@ def code_of(unit: Unit) -> str:
 def measure(unit: Unit, bench: Bench) -> Measurement:
     """Damage the unit's images, let its method restore them, and compare with the truth."""
     truth, labels = bench.drawn(unit.seed, unit.start, unit.stop)
+    if unit.case.shuffled:
+        order = torch.randperm(len(truth), generator=step_generator(unit.seed, unit.batch))
+        truth, labels = truth[order], labels[order]
     strangers = unit.case.strangers
     if strangers is not None:
         generator = step_generator(unit.seed, unit.batch)
