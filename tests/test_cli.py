@@ -16,6 +16,7 @@ from image_cases import GREY, some
 from mimicgan.corruptions import CORRUPTIONS
 from mimicgan.data import fashion_mnist
 from mimicgan.image_files import read_images, write_images
+from mimicgan.pretrained import load_prior
 
 
 def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,11 +199,36 @@ def test_a_gpu_is_refused_by_every_command_that_computes(
     # Also where torch has one.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     asked = [name for name, kind in COMMANDS.items() if issubclass(kind, ComputeFlags)]
-    assert {"demo", "serve", "bench", "train gan", "train classifier", *words} == set(asked)
+    plain = {"demo", "serve", "bench", "evaluate", "train gan", "train classifier"}
+    assert plain | set(words) == set(asked)
     for name in asked:
         command = (*name.split(), *words.get(name, ()), "--device", "cuda")
         assert "leave --device out" in mistake(capsys, *command)
     assert listing(tmp_path) == []
+
+
+@pytest.mark.usefixtures("fashion_files")
+def test_evaluate_tells_how_near_a_prior_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "prior.json"
+    few = ("evaluate", "--images", "8", "--steps", "20", "--json", "--out", out)
+    assert call(*few) == 0
+    told = json.loads(capsys.readouterr().out)["rows"]
+    record = json.loads(out.read_text())
+    assert record["rows"] == told
+    assert record["prior"]["sha256"] == load_prior("fashion-mnist").sha256()
+    inversion, box, typical, real = told
+    assert inversion["n_images"] == 8
+    assert 12 < inversion["psnr"] < 30
+    assert inversion["accuracy_clean"] >= 0.75
+    # The bank was chosen to look like the training images; no set is nearer than real ones.
+    assert real["frechet"] < typical["frechet"] < box["frechet"]
+
+
+def test_evaluate_refuses_what_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--steps 5" in mistake(capsys, "evaluate", "--steps", "5")
+    assert "--images 1" in mistake(capsys, "evaluate", "--images", "1")
 
 
 def test_bench_refuses_before_it_measures(

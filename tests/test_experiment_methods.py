@@ -29,6 +29,7 @@ from mimicgan.experiments.recovery import cases as recovery_cases
 from mimicgan.experiments.registry import EXPERIMENTS
 from mimicgan.experiments.robust_classification import cases as robust_cases
 from mimicgan.experiments.robust_classification import paper_readings
+from mimicgan.experiments.unseen import LISTED
 from mimicgan.experiments.unseen import cases as unseen_cases
 from mimicgan.experiments.unseen_corruptions import UNSEEN
 from mimicgan.presets import PGD
@@ -202,7 +203,8 @@ def test_the_experiments_hold_what_they_promise() -> None:
     assert {case.variant for case in robust} == {*CORRUPTIONS, "clean"}
     assert all(set(case.methods) <= set(METHODS) for case in robust)
     unseen = {(case.task, case.variant): case for case in unseen_cases()}
-    assert len(unseen) == 3 * (len(UNSEEN) - 1) + 1
+    assert len(unseen) == 3 * (len(UNSEEN) - 1) + 1 + 1
+    assert unseen["stuck-pixels", LISTED].drawn_once
     drawn = {task for (task, variant), case in unseen.items() if case.drawn_once}
     assert {"fixed_scratches", "motion_blur", "fixed_pattern_noise"} <= drawn
     assert not drawn & {"none", "gamma", "gaussian_noise", "random_scratches"}

@@ -5,9 +5,18 @@ import math
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
 
 from image_cases import COLOUR, GREY, some
-from mimicgan.metrics import accuracy, feature_distance, psnr, ssim, wilson
+from mimicgan.metrics import (
+    accuracy,
+    feature_distance,
+    frechet_distance,
+    last_features,
+    psnr,
+    ssim,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
@@ -85,3 +94,34 @@ def test_the_feature_distance_is_that_of_unit_features_by_hand() -> None:
     assert feature_distance(light, dark, network).item() == pytest.approx(4, abs=1e-5)
     assert feature_distance(light, half, network).item() == pytest.approx(2, abs=1e-5)
     assert feature_distance(light, light, network).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_frechet_distance_of_normals_is_as_their_formula_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn(200_000, 2, generator=generator, dtype=torch.float64)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    # Variances 4 and 1 along turned axes, against 1 and 9 along the same: (2-1)^2 + (1-3)^2.
+    ours = draws * torch.tensor([2.0, 1.0]) @ turn
+    theirs = draws.flip(0) * torch.tensor([1.0, 3.0]) @ turn + torch.tensor([3.0, 4.0])
+    assert frechet_distance(ours, theirs) == pytest.approx(25 + 5, rel=0.01)
+    assert frechet_distance(ours, ours) == pytest.approx(0, abs=1e-6)
+    one = frechet_distance(draws[:, :1], 2 * draws[:, :1] + 1)
+    assert one == pytest.approx(1 + 1, rel=0.02)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [((1, 3), (5, 3)), ((5, 3), (5, 2))])
+def test_a_frechet_distance_of_what_does_not_go_together_is_refused(
+    ours: tuple[int, int], theirs: tuple[int, int]
+) -> None:
+    with pytest.raises(ValueError, match="Frechet"):
+        frechet_distance(torch.zeros(ours), torch.zeros(theirs))
+
+
+def test_the_last_features_are_what_the_last_layer_sees() -> None:
+    images = some((7, *GREY))
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 2))
+    torch.testing.assert_close(last_features(images, flat, batch=3), flat[:3](images))
+    maps = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 26))
+    torch.testing.assert_close(last_features(images, maps), maps[:2](images).mean(dim=(2, 3)))
+    with pytest.raises(ValueError, match="no linear layer"):
+        last_features(images, nn.Flatten())

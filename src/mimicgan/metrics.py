@@ -75,6 +75,46 @@ def feature_distance(images: Tensor, reference: Tensor, network: nn.Module) -> T
     return torch.stack(terms).mean(dim=0).double()
 
 
+@torch.no_grad()
+def last_features(images: Tensor, network: nn.Module, batch: int = 500) -> Tensor:
+    """What the last layer of ``network`` gets to see of images (n, c, h, w) in [-1, 1]: (n, k).
+
+    Feature maps are averaged over their places. ValueError where there is no such layer.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    if not layers:
+        raise ValueError("the network has no linear layer and no convolution to take features of")
+    found: list[Tensor] = []
+    hook = layers[-1].register_forward_pre_hook(lambda _module, inputs: found.append(inputs[0]))
+    try:
+        for part in torch.split(images, batch):
+            network(part)
+    finally:
+        hook.remove()
+    features = torch.cat(found)
+    return features if features.ndim == 2 else features.flatten(2).mean(dim=2)
+
+
+def frechet_distance(ours: Tensor, theirs: Tensor) -> float:
+    """Frechet distance of two sets of features (n, k) and (m, k), each taken as a normal (Heusel et
+    al. 2017): the squared distance of their means plus tr(A + B - 2 (AB)^(1/2)).
+
+    ValueError for fewer than two of a set, or features of different length.
+    """
+    if min(len(ours), len(theirs)) < 2 or ours.shape[1:] != theirs.shape[1:]:
+        got = f"{tuple(ours.shape)} and {tuple(theirs.shape)}"
+        raise ValueError(f"a Frechet distance needs (n, k) and (m, k) with n, m > 1, not {got}")
+    first, second = ours.double(), theirs.double()
+    size = first.shape[1]
+    # The covariance of a single feature would be a number.
+    a, b = (features.T.cov().view(size, size) for features in (first, second))
+    values, vectors = torch.linalg.eigh(a)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    both = torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum()
+    apart = (first.mean(dim=0) - second.mean(dim=0)).square().sum()
+    return float(apart + a.trace() + b.trace() - 2 * both)
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """A share of right answers and its 95 % confidence interval."""

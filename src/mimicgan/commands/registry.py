@@ -11,6 +11,7 @@ from mimicgan.commands.bench import Bench
 from mimicgan.commands.corrupt import Corrupt
 from mimicgan.commands.data import Data
 from mimicgan.commands.demo import Demo
+from mimicgan.commands.evaluate import Evaluate
 from mimicgan.commands.figures import Figures
 from mimicgan.commands.flags import Command
 from mimicgan.commands.reproduce import Reproduce
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train classifier": TrainClassifier,
     "train restorer": TrainRestorer,
     "train supervised": TrainSupervised,
+    "evaluate": Evaluate,
     "reproduce": Reproduce,
     "figures": Figures,
     "bench": Bench,

@@ -24,11 +24,12 @@ from mimicgan.experiments.tables_others import (
     bench,
     calibration,
     defence_short,
+    prior_quality,
     recovery_long,
     recovery_short,
     universal_short,
 )
-from mimicgan.experiments.unseen import CONTROL
+from mimicgan.experiments.unseen import CONTROL, LISTED
 from mimicgan.experiments.unseen_corruptions import STRENGTHS
 
 TASKS = {
@@ -185,6 +186,8 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "universal": ("universal", universal_short),
     "universal-perturbation": ("universal", accuracies),
     "bench": ("bench", bench),
+    "prior": ("prior-fashion-mnist", prior_quality),
+    "prior-faces": ("prior-faces", prior_quality),
     "recovery": ("recovery", recovery_short),
     "recovery-all": ("recovery", recovery_long),
 }
@@ -192,14 +195,15 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
 
 
 def _unseen(record: Record, strengths: Iterable[str]) -> str:
-    strengths, rows = tuple(strengths), record["rows"]
+    strengths, rows = (*strengths, LISTED), record["rows"]
     found, methods = indexed(rows), methods_of(rows)
     lines = []
     for task, variant in places_of(rows):
         if variant not in strengths:
             continue
         own = found.get((task, variant, "default"))
-        name = words(task) + (f", {variant}" if len(strengths) > 1 and task != CONTROL else "")
+        several = len(strengths) > 2 or variant == LISTED
+        name = words(task) + (f", {variant}" if several and task != CONTROL else "")
         cells = [percent(found.get((task, variant, method))) for method in methods]
         flag = NONE
         if own is not None and "understood" in own:

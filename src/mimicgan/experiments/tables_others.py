@@ -112,6 +112,18 @@ def bench(record: Record) -> str:
     )
 
 
+def prior_quality(record: Record) -> str:
+    """What `mimicgan evaluate` says of a prior."""
+    lines = []
+    for row in record["rows"]:
+        near = f"{row['psnr']:.2f} ± {row['psnr_ci95']:.2f}" if "psnr" in row else NONE
+        cells = [near, number(row, "ssim", 3), percent(row) if "accuracy" in row else NONE]
+        frechet = number(row, "frechet", 2)
+        lines.append([row["variant"], *cells, frechet, str(row["n_images"])])
+    head = ["Images", "PSNR, dB", "SSIM", "Accuracy, %", "Frechet distance", "n"]
+    return grid(head, lines) + f"\n\n`{record['command']}`, {record['date']}."
+
+
 def recovery_short(record: Record) -> str:
     """Mean PSNR of the six tasks on faces."""
     rows = record["rows"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mimicgan.corruptions import FACE_CORRUPTIONS
 from mimicgan.experiments.bench import Bench
 from mimicgan.experiments.cases import Case
 from mimicgan.experiments.options import Callback, ExperimentOptions
@@ -16,6 +17,8 @@ NAME = "unseen"
 METHODS = ("observed", "pgd", "mimicgan", "default", "universal", "supervised")
 CONTROL = "none"
 """The entry without damage: its strengths are all the same."""
+LISTED = "as listed"
+"""Variant of a damage of the paper's appendix that stands beside the list: no unseen one."""
 
 
 def damage(images: Tensor, generator: torch.Generator, *, name: str, strength: str) -> Tensor:
@@ -34,8 +37,17 @@ def drawn_once(name: str, shape: tuple[int, int, int] = (1, 28, 28)) -> bool:
 
 
 def cases() -> tuple[Case, ...]:
-    """Every entry of the list at every strength."""
-    return tuple(
+    """Every entry of the list at every strength; last, a sensor whose columns show another one."""
+    stuck = FACE_CORRUPTIONS["stuck-pixels"]
+    listed = Case(
+        stuck.task,
+        LISTED,
+        stuck.function,
+        METHODS,
+        code=("mimicgan.corruptions",),
+        drawn_once=True,
+    )
+    frozen = (
         Case(
             name,
             strength,
@@ -47,6 +59,7 @@ def cases() -> tuple[Case, ...]:
         for name in UNSEEN
         for strength in (("middle",) if name == CONTROL else STRENGTHS)
     )
+    return (*frozen, listed)
 
 
 def unseen(
