@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from image_cases import GREY
+from mimicgan.errors import UserError
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.training.classifier import ClassifierSettings, _augmented, train_classifier
+from mimicgan.training.restorer import RestorerSettings, train_universal
 
 SETTINGS = ClassifierSettings(steps=7, batch=16)
 
@@ -61,6 +64,20 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     train_classifier(*halves(16), ClassifierSettings(steps=1, batch=16), path)
     with pytest.raises(ValueError, match="other settings"):
         train_classifier(*halves(16), ClassifierSettings(steps=2, batch=16), path)
+
+
+def test_other_images_are_refused(tmp_path: Path) -> None:
+    settings = ClassifierSettings(steps=1, batch=16)
+    images, labels = halves(16)
+    train_classifier(images, labels, settings, tmp_path / "state.pt")
+    with pytest.raises(UserError, match="on other images; give the same images"):
+        train_classifier(255 - images, labels, settings, tmp_path / "state.pt")
+    grey = torch.zeros(4, *GREY)
+    short = RestorerSettings(steps=1, batch=2)
+    train_universal(grey, short, tmp_path / "restorer.pt")
+    train_universal(grey, short, tmp_path / "restorer.pt")
+    with pytest.raises(UserError, match="on other images; give the same images"):
+        train_universal(grey + 0.5, short, tmp_path / "restorer.pt")
 
 
 def test_it_learns_two_classes_in_a_few_steps(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints that survive kill -9: written beside, then renamed."""
 
+import hashlib
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The state at ``path``, or None when there is none.
 
-    Raises UserError when it is damaged or no checkpoint, and ValueError when it was written with
-    other settings: a run that changes its settings half way could not be repeated.
+    Raises UserError when it is damaged, no checkpoint, or of other images (``settings["images"]``,
+    ``digest_of``), and ValueError when it was written with other settings: a run that changes its
+    settings half way could not be repeated.
     """
     if not path.exists():
         return None
@@ -34,6 +36,13 @@ def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     if not (isinstance(state, dict) and {"settings", "step"} <= state.keys()):
         raise damaged(path)
     if state["settings"] != settings:
+        if isinstance(state["settings"], dict) and _but_images(state["settings"]) == _but_images(
+            settings
+        ):
+            raise UserError(
+                f"{path} belongs to a run on other images; give the same images to go on, or "
+                "another output folder to start anew"
+            )
         raise ValueError(
             f"{path} belongs to a run with other settings {state['settings']}; "
             "give the same settings to go on, or another output folder to start anew"
@@ -41,6 +50,10 @@ def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(state["step"], int):
         raise damaged(path)
     return state
+
+
+def _but_images(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "images"}
 
 
 def fill(path: Path, state: dict[str, Any], parts: Mapping[str, Any]) -> None:
@@ -57,6 +70,11 @@ def damaged(path: Path) -> UserError:
         f"{path} is damaged or no checkpoint of this training; delete it to start anew, or give "
         "another output folder"
     )
+
+
+def digest_of(images: torch.Tensor) -> str:
+    """SHA-256 of images (n, c, h, w), in their order: a run belongs to those it began with."""
+    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

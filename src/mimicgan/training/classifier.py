@@ -36,7 +36,10 @@ def train_classifier(
     every: int = 200,
     callback: Callable[[int, float], None] | None = None,
 ) -> FashionClassifier:
-    """Train on images (n, 1, 28, 28) uint8 and labels (n,), resuming the checkpoint at ``path``."""
+    """Train on images (n, 1, 28, 28) uint8 and labels (n,), resuming the checkpoint at ``path``.
+
+    UserError or ValueError where that is of other images or settings.
+    """
     # The caller's own random numbers stay as they were.
     with torch.random.fork_rng(devices=[]):
         return _train(images, labels, settings, path, every, callback)
@@ -56,7 +59,8 @@ def _train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
     first = 0
-    state = checkpoint.load(path, asdict(settings))
+    own = {**asdict(settings), "images": checkpoint.digest_of(images)}
+    state = checkpoint.load(path, own)
     if state is not None:
         first = state["step"]
         checkpoint.fill(path, state, parts)
@@ -75,7 +79,7 @@ def _train(
         schedule.step()
         if (step + 1) % every == 0 or step + 1 == settings.steps:
             states = {name: part.state_dict() for name, part in parts.items()}
-            checkpoint.save(path, {**states, "settings": asdict(settings), "step": step + 1})
+            checkpoint.save(path, {**states, "settings": own, "step": step + 1})
         if callback is not None:
             callback(step + 1, loss.item())
     return model.eval().requires_grad_(False)

@@ -9,7 +9,6 @@ sees to both. The encoder is thrown away at the end.
 """
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
@@ -214,7 +213,7 @@ class GanTraining:
         Returns the averaged generator, its batch norms set to the statistics of its activations.
         Of several processes the first one writes and gets it, the others get None.
         """
-        self.data = _digest(images)
+        self.data = checkpoint.digest_of(images)
         self.resume(path)
         while self.step < self.settings.steps:
             progress = self.update(images)
@@ -237,11 +236,6 @@ class GanTraining:
             for _ in range(40):
                 generator(torch.rand(250, self.average.latent_size, generator=draws) * 2 - 1)
         return generator.eval().requires_grad_(False)
-
-
-def _digest(images: Tensor) -> str:
-    """SHA-256 of images (n, c, h, w) uint8, in their order."""
-    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()
 
 
 def _adam(*modules: nn.Module) -> torch.optim.Adam:

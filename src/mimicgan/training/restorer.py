@@ -110,7 +110,11 @@ def train_universal(
     path: Path,
     callback: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
-    """The restorer that ships with a prior: random damages on images (n, c, h, w) in [-1, 1]."""
+    """The restorer that ships with a prior: random damages on images (n, c, h, w) in [-1, 1].
+
+    The checkpoint at ``path`` is resumed; UserError or ValueError where it is of other images or
+    settings.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Restorer((images.shape[1], images.shape[2], images.shape[3]))
@@ -122,5 +126,5 @@ def train_universal(
         settings.seed,
         callback,
         path,
-        asdict(settings),
+        {**asdict(settings), "images": checkpoint.digest_of(images)},
     )
