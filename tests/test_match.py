@@ -25,6 +25,7 @@ from mimicgan.match import (
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
+from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.variations import same_greys, same_moments, same_place, stuck, turned
@@ -103,6 +104,22 @@ def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
     assert torch.corrcoef(pair)[0, 1] < -0.7
     assert fit.misfit < settings.misfit_limit
     assert not fit.undamaged
+
+
+def test_a_level_that_the_curve_makes_up_for_is_taken_away(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.sharpness.copy_(torch.tensor([0.25, 0.0, 0.25]))
+    y = -damage(x[:25])
+    damage.level.fill_(1.4)
+    damage = same_greys(damage, x[100:300], y, falling=True)
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=5)
+    generator = torch.Generator().manual_seed(0)
+    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    assert "level" in gone
+    assert float(found.level) == 0
+    assert (found(x[:25]) - y).abs().mean() < 0.5 * (damage(x[:25]) - y).abs().mean()
 
 
 @pytest.mark.parametrize("turn", [lambda x: x.flip(2), lambda x: x.rot90(1, (2, 3))])

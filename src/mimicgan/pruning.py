@@ -10,6 +10,7 @@ from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance
+from mimicgan.variations import same_greys
 
 
 def _absent(_own: Tensor, plain: Tensor) -> Tensor:
@@ -83,6 +84,12 @@ def pruned(
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
+        if part == ("level",):
+            # The curve went with the level; without it the greys ask for another one.
+            for falling in (False, True):
+                matched = same_greys(other, large, distance.y, falling=falling)
+                if (nearer := value(matched)) < apart:
+                    other, apart = matched, nearer
         if lowest + spare < apart < lowest + settings.hopeless:
             steps = settings.pruning_steps
             refine(other, bank, distance, settings, steps, generator, callback, without)
