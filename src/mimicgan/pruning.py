@@ -38,6 +38,7 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
     (("pooling",), _absent),
     (("colour",), _absent),
     (("level",), _absent),
+    (("level",), _rounded),
     (("noise",), _absent),
     (("spread",), _absent),
     (("chance", "value", "spread", "square"), _absent),
@@ -85,7 +86,7 @@ def pruned(
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
         if part == ("level",):
-            # The curve went with the level; without it the greys ask for another one.
+            # The curve went with the level; with another one the greys ask for another curve.
             for falling in (False, True):
                 matched = same_greys(other, large, distance.y, falling=falling)
                 if (nearer := value(matched)) < apart:
