@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mimicgan.chunk import _judged
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.job import JobReport, groups_of, run_job
@@ -264,3 +265,12 @@ def test_a_damaged_journal_is_told_and_never_taken_for_another(tmp_path: Path) -
     again = job(tmp_path / "in", tmp_path / "out")
     assert again.chunks_done_before == 1
     assert outputs(tmp_path / "out") == wanted
+
+
+def test_pictures_in_order_of_their_kind_are_no_other_damage(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = Damage(ComposedDamage(SHAPE).requires_grad_(False), torch.nn.Identity())
+    judged = _judged(damage, x[:256], TINY)
+    in_order = x[256:][fashion.labels[256:].argsort()]
+    assert not judged.changed(in_order)
+    assert judged.changed(-in_order)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
+from mimicgan.fit import some
 from mimicgan.image_files import as_pictures, encoded
 from mimicgan.images import rounded, to_internal, to_user
 from mimicgan.learnt import Damage
@@ -145,9 +146,9 @@ class Work:
 
     def _learn(self, chunk: Chunk, observed: Tensor) -> tuple[Damage, Known | None]:
         """The damage of a chunk; nothing to keep where the images are too few to learn from."""
-        # From the whole chunk: files in order may be of one kind after another.
-        spread = torch.linspace(0, len(observed) - 1, min(SAMPLE, len(observed))).round().long()
-        damage = learnt_damage(observed[spread], self.prior, self.settings)
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        seen = some(observed, SAMPLE, generator)
+        damage = learnt_damage(seen, self.prior, self.settings)
         if not isinstance(damage.surrogate, ComposedDamage):
             return damage, None
         return damage, Known(f"{chunk.label}.safetensors", damage.content())
@@ -175,8 +176,9 @@ class _Judged:
         if len(y) < COMPARED:
             return False
         shape = (y.shape[1], y.shape[2], y.shape[3])
-        corners = random_corners(shape, torch.Generator().manual_seed(0))
-        apart = SetDistance(y[:COMPARED], corners)(self.simulated).item()
+        generator = torch.Generator().manual_seed(0)
+        corners = random_corners(shape, generator)
+        apart = SetDistance(some(y, COMPARED, generator), corners)(self.simulated).item()
         return apart - self.usual > SLIGHT + 4 * self.noise
 
 
