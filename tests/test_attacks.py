@@ -171,3 +171,20 @@ def test_the_black_box_attack_keeps_to_eps_and_needs_no_gradient(images) -> None
     handle.remove()
     first = asked.index(0)
     assert sum(asked[first:]) - sum(asked[:first]) == 3 * (20 - 5)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "deepfool", "on-manifold", "universal"])
+def test_a_model_under_training_comes_back_as_it_was(name, model, images) -> None:
+    own = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(784, 10)).train()
+    own[1].eval()
+    labels = own(images).argmax(dim=1)
+    if name == "on-manifold":
+        prior = Prior(untrained_generator(), 100, (1, 28, 28))
+        few = {"projection_steps": 1, "attack_steps": 2, "searches": 1}
+        on_manifold(own, prior, images, labels, **few)
+    elif name == "universal":
+        universal_perturbation(own, images, 3)
+    else:
+        attacked(name, own, images, labels, eps=0.1)
+    assert [part.training for part in own.modules()] == [True, True, False, True]
+    assert all(p.requires_grad and p.grad is None for p in own.parameters())

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mimicgan.corruptions import CORRUPTIONS
 from mimicgan.data import fashion_mnist
 from mimicgan.image_files import read_images, write_images
 from mimicgan.pretrained import load_prior
+from mimicgan.training.herding import herded
 
 
 def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +172,8 @@ def test_train_supervised_learns_a_known_damage_that_restore_takes(
     assert call("restore", damaged, tmp_path / "restored", *learnt) == 0
     assert len(listing(tmp_path / "restored")) == 60 + 2
     assert "other settings" in mistake(capsys, *command, "--once")
+    (data / "0.png").write_bytes((data / "1.png").read_bytes())
+    assert "on other images" in mistake(capsys, *command)
     assert "--list" in mistake(capsys, *command, "--task", "gama")
 
 
@@ -224,6 +228,42 @@ def test_evaluate_tells_how_near_a_prior_comes(
     assert inversion["accuracy_clean"] >= 0.75
     # The bank was chosen to look like the training images; no set is nearer than real ones.
     assert real["frechet"] < typical["frechet"] < box["frechet"]
+
+
+def test_evaluate_with_few_images_does_what_it_can(
+    tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, [f"{i}.png" for i in range(60)], some((60, *GREY)))
+    few = ("evaluate", "--prior", prior_folder, "--data", tmp_path, "--steps", "10", "--json")
+    assert call(*few, "--images", "2") == 0
+    told, said = capsys.readouterr()
+    assert [row["method"] for row in json.loads(told)["rows"]] == ["clean-inversion"]
+    assert "no Frechet distance" in said
+    assert "too few for --images 50" in mistake(capsys, *few, "--images", "50")
+
+
+def test_a_restorer_is_not_trained_on_a_handful_of_images(
+    tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, [f"{i}.png" for i in range(12)], some((12, *GREY)))
+    command = ("train", "restorer", "--prior", prior_folder, "--data", tmp_path)
+    assert "give 20 or more" in mistake(capsys, *command, "--out", tmp_path / "out")
+
+
+def test_the_bank_of_a_small_folder_is_no_single_latent(
+    tmp_path: Path, prior_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, [f"{i}.png" for i in range(40)], some((40, *GREY)))
+    # As the command does, of fewer draws.
+    monkeypatch.setattr(
+        "mimicgan.commands.train_restorer.herded", partial(herded, count=30, draws=60)
+    )
+    out = tmp_path / "out"
+    command = ("train", "restorer", "--prior", prior_folder, "--data", tmp_path, "--out", out)
+    assert call(*command, "--steps", "1", "--batch", "2") == 0
+    bank = load_prior(out).bank
+    assert bank is not None
+    assert len(bank.unique(dim=0)) == 30
 
 
 def test_evaluate_refuses_what_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:

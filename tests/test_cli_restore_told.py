@@ -38,6 +38,8 @@ def test_a_restoration_can_be_watched(
     for watch, told in (
         (out / "preview.png", "lies in OUT"),
         (file / "preview.png", f"cannot write --watch {file / 'preview.png'}: Not a directory"),
+        (pictures / "a.png", "is an input, or lies among them"),
+        (pictures / "new.png", "is an input, or lies among them"),
         (Path("/proc/preview.png"), "cannot write --watch /proc/preview.png: "),
     ):
         assert told in mistake(capsys, "restore", pictures, out, *flags, "--watch", watch)
@@ -138,3 +140,30 @@ def test_too_few_images_to_learn_from_are_told(
     command = (*command, "--overwrite", "--damage", kept)
     assert call(*command, "--quiet") == 0
     assert capsys.readouterr().err == ""
+
+
+def test_what_a_restoration_reads_is_not_overwritten(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    Damage(torch.nn.Identity(), Restorer(GREY)).save(out / "camera.safetensors")
+    before = (out / "camera.safetensors").read_bytes()
+    command = ("restore", pictures, out, "--overwrite", "--prior")
+    for more in ((prior_folder, "--damage", out / "camera.safetensors"), (prior_folder,)):
+        where = out if len(more) > 1 else prior_folder
+        line = mistake(capsys, "restore", pictures, where, "--overwrite", "--prior", *more)
+        assert "choose" in line
+    assert (out / "camera.safetensors").read_bytes() == before
+    assert call(*command, prior_folder, "--quiet") == 0
+
+
+def test_a_number_without_end_in_the_settings_loses_no_result(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--prior", prior_folder, *QUICK, "--match.misfit-limit", "inf", "--json")
+    assert call("restore", pictures, tmp_path / "out", *flags) == 0
+    told = json.loads(capsys.readouterr().out)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert told["settings"] == report["settings"]
+    assert report["settings"]["match"]["misfit_limit"] == "Infinity"

@@ -1,5 +1,6 @@
 """Kernel herding: the chosen latents make images like the real ones."""
 
+import pytest
 import torch
 
 from mimicgan.prior import Prior
@@ -28,3 +29,9 @@ def test_the_chosen_ones_follow_the_real_images() -> None:
     assert distance(prior.images_of(bank)) < 0.2 * distance(prior.sample(300, g))
     # The mean of a squared uniform number.
     assert abs(bank[:, 0].mean() - 1 / 3) < 0.05
+
+
+def test_one_image_shows_no_distribution() -> None:
+    prior = Prior(Stripe(), 3, (1, 12, 12))
+    with pytest.raises(ValueError, match="give 2 or more"):
+        herded(prior, torch.zeros(1, 1, 12, 12), torch.Generator())

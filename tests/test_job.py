@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mimicgan.chunk import _judged
+from mimicgan.chunk import Chunk, Restored, Work, _judged
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
-from mimicgan.job import JobReport, groups_of, run_job
+from mimicgan.job import JobReport, _report, groups_of, run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings
@@ -274,3 +274,36 @@ def test_pictures_in_order_of_their_kind_are_no_other_damage(fashion) -> None:
     in_order = x[256:][fashion.labels[256:].argsort()]
     assert not judged.changed(in_order)
     assert judged.changed(-in_order)
+
+
+def test_a_file_that_changes_during_the_work_is_done_anew(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = places
+    late = sorted(source.iterdir())[0]
+    whole = late.read_bytes()
+    late.write_bytes(whole[:40])
+    work = Work.__call__
+
+    def during(self: Work, *arguments: object) -> Restored:
+        made = work(self, *arguments)
+        late.write_bytes(whole)
+        return made
+
+    monkeypatch.setattr(Work, "__call__", during)
+    assert list(job(source, out).bad) == [late.name]
+    again = job(source, out)
+    assert again.bad == {}
+    assert again.chunks_done_before == 0
+    assert late.name in outputs(out)
+
+
+def test_the_worst_misfit_of_a_group_is_told() -> None:
+    chunks = [Chunk("a", number, ()) for number in range(4)]
+    facts = dict(zip(chunks, (0.1, 9.0, 0.2, None), strict=True))
+
+    class Told:
+        def facts(self, chunk: Chunk) -> dict:
+            return {"damage": "", "misfit": facts[chunk], "bad": {}}
+
+    assert _report(chunks, 0, Told()).misfits == {"a": 9.0}

@@ -389,6 +389,25 @@ def test_slips_in_the_settings_are_told_before_any_work(slip: dict, hint: str) -
         Settings(**slip)
 
 
+def test_images_with_a_gradient_are_restored_like_others(prior) -> None:
+    settings = Settings("auto", match=TINY)
+    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    live = images.clone().requires_grad_(True)
+    result = package_restore(live, prior, settings)
+    assert torch.equal(result.images, package_restore(images, prior, settings).images)
+    assert live.grad is None
+
+
+def test_a_damage_or_a_surrogate_that_would_not_be_used_is_refused(prior) -> None:
+    images, own = torch.full((4, 1, 28, 28), 0.5), Damage.universal(prior)
+    for method in ("universal", "mimicgan", "pgd"):
+        with pytest.raises(ValueError, match="leave it out"):
+            package_restore(images, prior, method, damage=own)
+    for method in ("universal", "auto"):
+        with pytest.raises(ValueError, match="leave it out"):
+            package_restore(images, prior, method, surrogate=nn.Identity())
+
+
 def test_nan_is_refused(prior) -> None:
     y = torch.full((5, 1, 28, 28), float("nan"))
     with pytest.raises(ValueError, match=r"NaN|finite"):

@@ -378,3 +378,22 @@ def test_hardening_learns_to_undo_attacks_and_leaves_the_classifier_alone(
         assert p.requires_grad
         assert p.grad is None
         torch.testing.assert_close(p, was)
+
+
+def test_an_unrolled_step_has_the_length_of_one_in_the_box_whatever_the_solver(
+    classifier, images
+) -> None:
+    torch.manual_seed(0)
+    prior = Prior(untrained_generator(), 100, SHAPE)
+    seen: list[torch.Tensor] = []
+    prior.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    few = replace(DEFENSE_GAN, iterations=1, restarts=1)
+    for settings, length in (
+        (Settings("mimicgan", mimic=few), 0.05),
+        (Settings("pgd", pgd=replace(SHORT, surrogate="identity", latent_rate=0.03)), 0.03),
+    ):
+        model = Purified(classifier, prior, settings, gradient="unrolled", unrolled_steps=1)
+        model.cleaned(images.clone().requires_grad_(True))
+        # A latent at the edge of the box stays in it.
+        moved = (seen[-1] - seen[-2]).norm(dim=1)
+        assert moved.max() == pytest.approx(length, rel=0.02)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mimicgan.errors import UserError, needed
 from mimicgan.images import check_images, to_user
 from mimicgan.prior import Prior
-from mimicgan.user_classifier import answers, check_logits, in_eval
+from mimicgan.user_classifier import answers, check_logits, in_eval, lent
 
 
 @dataclass(frozen=True)
@@ -98,32 +98,34 @@ def attacked(
     cleverhans has it when it is given none. ``name`` is one of ``ATTACKS``, foolbox's, which clips
     to [0, 1] at every step; or ``square``, which sees no gradient and tries up to ``queries``
     changes of an image (500, where its authors allow 10,000; ART asks the model three times for
-    each). Where an attack finds nothing the image stays as it is. UserError for a name that there
-    is not, labels out of range, an eps outside of (0, 1], a model that gives no logits, or when
-    foolbox is missing; ValueError for images of another shape or range.
+    each). An image that is not fooled comes back changed as well, but from ``cw-l2`` and
+    ``deepfool``. ``model`` is used in eval mode and stays as it was. UserError for a name that
+    there is not, labels out of range, an eps outside of (0, 1], a model that gives no logits, or
+    when foolbox is missing; ValueError for images of another shape or range.
     """
     if name != SQUARE and name not in ATTACKS:
         raise UserError(f"no attack {name!r}; there are: {', '.join([*ATTACKS, SQUARE])}")
     if batch < 1 or queries < 1:
         raise UserError(f"batch {batch} with {queries} queries makes no sense; give 1 or more")
-    model, logits = _attackable(model, images, labels, eps=eps, batch=batch)
-    if name == SQUARE:
-        return _square(model, images, labels, eps, seed, batch, queries, logits.shape[1])
-    foolbox = _foolbox()
-    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
-    targets = logits.argmax(dim=1) if labels is None else labels
-    attack = ATTACKS[name]
-    made = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for x, y in zip(torch.split(images, batch), torch.split(targets, batch), strict=True):
-            method = attack.make(eps)
-            bound = eps if attack.bounded else None
-            _, clipped, _ = method(
-                wrapped, x, foolbox.criteria.Misclassification(y), epsilons=bound
-            )
-            made.append(clipped.detach())
-    return torch.cat(made)
+    with lent(model):
+        model, logits = _attackable(model, images, labels, eps=eps, batch=batch)
+        if name == SQUARE:
+            return _square(model, images, labels, eps, seed, batch, queries, logits.shape[1])
+        foolbox = _foolbox()
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+        targets = logits.argmax(dim=1) if labels is None else labels
+        attack = ATTACKS[name]
+        made = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for x, y in zip(torch.split(images, batch), torch.split(targets, batch), strict=True):
+                method = attack.make(eps)
+                bound = eps if attack.bounded else None
+                _, clipped, _ = method(
+                    wrapped, x, foolbox.criteria.Misclassification(y), epsilons=bound
+                )
+                made.append(clipped.detach())
+        return torch.cat(made)
 
 
 @torch.no_grad()
@@ -213,48 +215,49 @@ def on_manifold(
     errs; the nearest that succeeds is kept. A defence by projection leaves it as it is. ``labels``
     (n,) and errors are those of ``attacked``; the images must be of the prior's shape.
     """
-    model, _ = _attackable(model, images, labels, shape=prior.image_shape)
-    generator = torch.Generator().manual_seed(seed)
-    low, high = prior.box
-    tries = torch.stack([prior.draw(len(images), generator) for _ in range(10)])
-    with torch.no_grad():
-        made = torch.stack([to_user(prior.images_of(z)) for z in tries])
-        best = (made - images).square().flatten(2).sum(dim=2).argmin(dim=0)
-    z = tries[best, torch.arange(len(images))].clone().requires_grad_(True)
+    with lent(model):
+        model, _ = _attackable(model, images, labels, shape=prior.image_shape)
+        generator = torch.Generator().manual_seed(seed)
+        low, high = prior.box
+        tries = torch.stack([prior.draw(len(images), generator) for _ in range(10)])
+        with torch.no_grad():
+            made = torch.stack([to_user(prior.images_of(z)) for z in tries])
+            best = (made - images).square().flatten(2).sum(dim=2).argmin(dim=0)
+        z = tries[best, torch.arange(len(images))].clone().requires_grad_(True)
 
-    def image(z: Tensor) -> Tensor:
-        out: Tensor = (prior.generator(z.clamp(low, high)) + 1) / 2
-        return out
+        def image(z: Tensor) -> Tensor:
+            out: Tensor = (prior.generator(z.clamp(low, high)) + 1) / 2
+            return out
 
-    def apart(x: Tensor) -> Tensor:
-        return (x - images).square().flatten(1).sum(dim=1)
+        def apart(x: Tensor) -> Tensor:
+            return (x - images).square().flatten(1).sum(dim=1)
 
-    with torch.enable_grad():
-        optimizer = torch.optim.Adam([z], lr=0.05)
-        for _ in range(projection_steps):
-            optimizer.zero_grad()
-            apart(image(z)).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        start = z.detach().clamp(low, high)
-        result = image(start).detach()
-        nearest = torch.full((len(images),), torch.inf)
-        weight = torch.full((len(images),), 10.0)
-        for _ in range(searches):
-            z = start.clone().requires_grad_(True)
-            optimizer = torch.optim.Adam([z], lr=0.02)
-            fooled = torch.zeros(len(images), dtype=torch.bool)
-            for _ in range(attack_steps):
-                x = image(z)
-                margin = _margin(model(x), labels)
-                distance = apart(x)
-                better = (margin < 0) & (distance < nearest)
-                fooled |= margin < 0
-                result[better], nearest[better] = x.detach()[better], distance.detach()[better]
+        with torch.enable_grad():
+            optimizer = torch.optim.Adam([z], lr=0.05)
+            for _ in range(projection_steps):
                 optimizer.zero_grad()
-                (distance + weight * (margin + 0.1).clamp(min=0)).sum().backward()  # type: ignore[no-untyped-call]
+                apart(image(z)).sum().backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            weight = torch.where(fooled, weight / 4, weight * 10)
-    return result.clamp(0, 1)
+            start = z.detach().clamp(low, high)
+            result = image(start).detach()
+            nearest = torch.full((len(images),), torch.inf)
+            weight = torch.full((len(images),), 10.0)
+            for _ in range(searches):
+                z = start.clone().requires_grad_(True)
+                optimizer = torch.optim.Adam([z], lr=0.02)
+                fooled = torch.zeros(len(images), dtype=torch.bool)
+                for _ in range(attack_steps):
+                    x = image(z)
+                    margin = _margin(model(x), labels)
+                    distance = apart(x)
+                    better = (margin < 0) & (distance < nearest)
+                    fooled |= margin < 0
+                    result[better], nearest[better] = x.detach()[better], distance.detach()[better]
+                    optimizer.zero_grad()
+                    (distance + weight * (margin + 0.1).clamp(min=0)).sum().backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                weight = torch.where(fooled, weight / 4, weight * 10)
+        return result.clamp(0, 1)
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -274,8 +277,8 @@ def universal_perturbation(
     hurts. Errors are those of ``attacked``, for a ``target`` out of range too.
     """
     labels = torch.full((len(images),), target)
-    model, _ = _attackable(model, images, labels, eps=eps)
-    with torch.enable_grad():
+    with lent(model), torch.enable_grad():
+        model, _ = _attackable(model, images, labels, eps=eps)
         x = images.clone().requires_grad_(True)
         loss = nn.functional.cross_entropy(model(x), labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss, x)

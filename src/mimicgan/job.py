@@ -32,6 +32,7 @@ class JobReport:
     damages: dict[str, list[str]] = field(default_factory=dict)
     """Group -> the damages learnt for it, in order; more than one where the damage changed."""
     misfits: dict[str, float | None] = field(default_factory=dict)
+    """Group -> the worst misfit of its damages; None where nothing was learnt."""
     bad: dict[str, str] = field(default_factory=dict)
     """File -> why it was left out."""
 
@@ -111,7 +112,10 @@ def run_job(
 
 def _chunk(source: Path, group: str, files: list[Path], number: int, size: int) -> Chunk:
     part = files[number * size : (number + 1) * size]
-    return Chunk(group, number, tuple((str(path.relative_to(source)), path) for path in part))
+    chunk = Chunk(group, number, tuple((str(path.relative_to(source)), path) for path in part))
+    # As the files are before the work: one that changes during it is done anew by the next run.
+    _ = chunk.digest
+    return chunk
 
 
 def _report(chunks: list[Chunk], before: int, journal: Journal) -> JobReport:
@@ -123,7 +127,8 @@ def _report(chunks: list[Chunk], before: int, journal: Journal) -> JobReport:
         used = report.damages.setdefault(chunk.group, [])
         if facts["damage"] and facts["damage"] not in used:
             used.append(facts["damage"])
-        report.misfits[chunk.group] = facts["misfit"]
+        known = [report.misfits.get(chunk.group), facts["misfit"]]
+        report.misfits[chunk.group] = max((m for m in known if m is not None), default=None)
         report.bad.update(facts["bad"])
     images = sum(len(chunk.files) for chunk in chunks) - len(report.bad)
     return JobReport(images, before, report.damages, report.misfits, report.bad)

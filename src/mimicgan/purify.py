@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from mimicgan.errors import UserError
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
-from mimicgan.presets import MimicSettings
+from mimicgan.presets import PGD, MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, learnt_damage, restore, settings_of
 from mimicgan.training.hardening import HardenSettings, harden
-from mimicgan.user_classifier import check_classifier, in_eval
+from mimicgan.user_classifier import check_classifier, in_eval, lent
 
 Gradient = Literal["exact", "straight-through", "unrolled", "none"]
 
@@ -130,7 +130,9 @@ class Cleaner(nn.Module):
         return torch.cat(parts)
 
     def _unrolled(self, x: Tensor) -> Tensor:
-        rate = self.settings.mimic.latent_rate
+        own = self.settings.pgd if self.settings.method == "pgd" else self.settings.mimic
+        # SGD's rate goes with the size of its gradients; these steps are of length one.
+        rate = PGD.latent_rate if own.optimizer == "sgd" else own.latent_rate
         cleaned = []
         for part in self._parts(x):
             result = restore(part.detach(), self.prior, self.settings)
@@ -215,17 +217,10 @@ class Purified(Cleaner):
         if images is not None:
             check_images(images, self.prior.image_shape)
             images = images.cpu()
-        # The classifier is used as it is: no gradient may be left on its parameters.
-        live = [p for p in self.classifier.parameters() if p.requires_grad]
-        for p in live:
-            p.requires_grad_(False)
-        try:
+        with lent(self.classifier):
             self.damage = harden(
                 lambda x: self._classified((x + 1) / 2), self.prior, settings, callback, images
             )
-        finally:
-            for p in live:
-                p.requires_grad_(True)
         return self
 
     def forward(self, x: Tensor) -> Tensor:

@@ -113,10 +113,15 @@ def restore(
     batch.
     ``callback`` sees every update. Works under no_grad and inference_mode; the same settings and
     seed give the same result on one machine. Raises ValueError for images of another shape or
-    range.
+    range, and for a damage or a surrogate that the method has no use for.
     """
     settings = settings_of(settings)
     check_images(observed, prior.image_shape)
+    by_surrogate = settings.method in ("mimicgan", "pgd")
+    if damage is not None and settings.method != "auto":
+        raise ValueError(f"a damage is for the method auto, not {settings.method}; leave it out")
+    if surrogate is not None and not by_surrogate:
+        raise ValueError(f"a surrogate is for mimicgan, not {settings.method}; leave it out")
     started = time.perf_counter()
     history: list[Step] = []
 
@@ -128,10 +133,10 @@ def restore(
 
     # Callers may run under inference_mode, whose tensors can take no part in a fit.
     with torch.inference_mode(False), torch.enable_grad(), prior.counted() as passes:
-        y = to_internal(observed.clone())
+        y = to_internal(observed.detach().clone())
         misfit: float | None = None
         latents: Tensor | None = None
-        if settings.method in ("auto", "universal"):
+        if not by_surrogate:
             generator = torch.Generator().manual_seed(settings.seed)
             if settings.method == "universal":
                 damage = Damage.universal(prior)

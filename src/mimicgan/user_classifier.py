@@ -1,6 +1,7 @@
 """A user's own classifier: any failure of it, and what is no logits, becomes one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import torch
@@ -34,6 +35,23 @@ def in_eval(classifier: nn.Module) -> nn.Module:
         return classifier.eval()
     except NotImplementedError:
         return _Exported(classifier).eval()
+
+
+@contextmanager
+def lent(classifier: nn.Module) -> Iterator[None]:
+    """``classifier`` comes back as it was: in its mode, with no gradient on its parameters."""
+    modes = {part: part.training for part in classifier.modules()}
+    live = [p for p in classifier.parameters() if p.requires_grad]
+    for p in live:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in live:
+            p.requires_grad_(True)
+        for part, mode in modes.items():
+            if part.training != mode:
+                part.training = mode
 
 
 def answers(classify: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ from mimicgan.presets import PGD
 from mimicgan.pretrained import load_classifier
 from mimicgan.restore import Settings, restore
 
+FEWEST = 10
+"""Images of a set whose Frechet distance means anything."""
 UPDATES = PGD.latent_steps
 """Latent updates in an alternation: ``steps`` is a multiple of it."""
 
@@ -69,7 +71,10 @@ class Evaluate(PriorFlags):
         prior = self.load()
         clean, labels = self._clean(prior.image_shape)
         if len(clean) < self.images:
-            raise UserError(f"there are {len(clean)} validation images; lower --images to that")
+            raise UserError(
+                f"there are {len(clean)} validation images, too few for --images {self.images}; "
+                "give more data, or lower --images"
+            )
         classifier = None if labels is None else load_classifier(FASHION)
         judge = classifier or prior.discriminator
         generator = torch.Generator().manual_seed(self.seed)
@@ -85,7 +90,9 @@ class Evaluate(PriorFlags):
             some = clean[: self.images].float() / 255
             inverted = restore(some, prior, settings, callback=note).images
         rows = [self._inversion(inverted, some, labels, classifier)]
-        if judge is not None:
+        if judge is not None and len(clean) < 2 * FEWEST:
+            screen.warn(f"fewer than {2 * FEWEST} validation images: no Frechet distance")
+        elif judge is not None:
             real = to_internal(clean.float() / 255)
             sets = {"box": prior.sample(len(real), generator)}
             if prior.bank is not None:

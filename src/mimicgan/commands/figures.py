@@ -13,7 +13,7 @@ from mimicgan.commands.demo import LABELS
 from mimicgan.commands.flags import PriorFlags
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.report import surroundings
-from mimicgan.commands.sources import images_of
+from mimicgan.commands.sources import images_of, inputs_of
 from mimicgan.curves import Curve, drawn, traced
 from mimicgan.errors import UserError, needed
 from mimicgan.files import output_folder
@@ -75,7 +75,8 @@ class Figures(PriorFlags):
         if self.count < 1 or not self.kinds or not self.methods:
             raise UserError("give --count 1 or more, and at least one --kind and --method")
         prior = self.load()
-        with output_folder(self.out, overwrite=self.overwrite) as to:
+        inputs = [] if self.images == GENERATED else inputs_of(self.images)
+        with output_folder(self.out, overwrite=self.overwrite, inputs=inputs) as to:
             generator = torch.Generator().manual_seed(self.seed)
             if self.images == GENERATED:
                 clean = to_user(prior.typical(self.count, generator))

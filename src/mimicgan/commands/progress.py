@@ -63,13 +63,16 @@ def watched(
     return see
 
 
-def check_watch(path: Path, out: Path) -> None:
-    """UserError unless the picture ``path`` can be written while ``out`` is not there yet."""
+def check_watch(path: Path, out: Path, inputs: list[Path]) -> None:
+    """UserError unless the picture ``path`` can be written while ``out`` is not there yet, and is
+    none of the ``inputs``, nor lies in one."""
     if path.suffix.lower() != ".png" or path.is_dir():
         raise UserError(f"--watch {path} must be a file called something.png")
     whole = path.resolve()
     if out.resolve() in whole.parents:
         raise UserError(f"--watch {path} lies in OUT, which appears at the end; put it elsewhere")
+    if {path.resolve() for path in inputs} & {whole, *whole.parents}:
+        raise UserError(f"--watch {path} is an input, or lies among them; name another file")
     try:
         with tempfile.TemporaryFile(dir=next(p for p in whole.parents if p.exists())):
             pass

@@ -1,6 +1,5 @@
 """The report beside every restoration: what was done, with what, and how it went."""
 
-import json
 import math
 import os
 import platform
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 import mimicgan
+from mimicgan.commands.screen import json_text
 from mimicgan.image_files import ImageSet
 from mimicgan.restore import Restoration
 
@@ -104,7 +104,7 @@ def last_losses(result: Restoration) -> dict[str, dict[str, float | None]]:
 
 def write_report(path: Path, facts: dict[str, Any]) -> None:
     """Write ``facts`` as JSON for people."""
-    text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json_text(facts, indent=2)
     # Names of files may hold bytes that are no text.
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 

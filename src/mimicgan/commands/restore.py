@@ -100,7 +100,7 @@ class Restore(PriorFlags):
         if self.group_by is not None:
             self._job(screen, self.load())
             return
-        with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
+        with output_folder(self.out, overwrite=self.overwrite, inputs=self._read()) as to:
             prior = self.load()
             found = images_of(self.source, prior.image_shape, self.count)
             self._refuse_names(written_names(found))
@@ -201,7 +201,7 @@ class Restore(PriorFlags):
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None:
-            check_watch(self.watch, Path(self.out))
+            check_watch(self.watch, Path(self.out), self._read())
         if self.settings.output != "auto" and self.settings.method in ("mimicgan", "pgd"):
             raise UserError(
                 f"--method {self.settings.method} gives the generator's images alone; leave "
@@ -217,6 +217,15 @@ class Restore(PriorFlags):
         for target in self._targets():
             self._refuse_target(target)
 
+    def _read(self) -> list[Path]:
+        """Files and folders that must stay as they are."""
+        others = [Path(self.prior), self.damage, None if not self.classify else Path(self.classify)]
+        found = inputs_of(self.source)
+        for path in others:
+            if path is not None and path.exists():
+                found += [path] if path.is_file() else list(path.iterdir())
+        return found
+
     def _targets(self) -> list[Path]:
         """Files to write beside the images."""
         return [path for path in (self.save_damage, self.export) if path is not None]
@@ -228,7 +237,7 @@ class Restore(PriorFlags):
             # Fails now rather than after a long run.
             with tempfile.TemporaryFile(dir=target.resolve().parent):
                 pass
-        if target.resolve() in [path.resolve() for path in inputs_of(self.source)]:
+        if target.resolve() in [path.resolve() for path in self._read()]:
             raise UserError(f"{target} is an input; choose another file")
 
     def _refuse_names(self, names: set[str]) -> None:

@@ -13,6 +13,12 @@ Advance = Callable[[int, str], None]
 """(done so far, what to say beside the bar)"""
 
 
+def json_text(values: Any, indent: int | None = None) -> str:
+    """JSON; a number that is not finite, which JSON does not know, becomes a word."""
+    plain = json.loads(json.dumps(values), parse_constant=str)
+    return json.dumps(plain, indent=indent, ensure_ascii=indent is None)
+
+
 class Screen:
     """A terminal, or whatever takes its place."""
 
@@ -37,7 +43,7 @@ class Screen:
     def result(self, values: dict[str, Any]) -> None:
         """A result for programs, shown only with --json."""
         if self.json:
-            sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+            sys.stdout.write(json_text(values) + "\n")
 
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Advance]:

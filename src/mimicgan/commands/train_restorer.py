@@ -11,11 +11,15 @@ import tyro
 
 from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.sources import FASHION, data_set
+from mimicgan.errors import UserError
 from mimicgan.fit import prior_mismatch
 from mimicgan.images import rounded, to_internal
 from mimicgan.pretrained import load_card, load_prior, save_prior
 from mimicgan.training.herding import herded
 from mimicgan.training.restorer import RestorerSettings, train_universal
+
+FEWEST = 20
+"""Images that a restorer is trained on, at least; a fifth of so few is kept to judge the bank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,8 @@ class TrainRestorer(TrainFlags):
         else:
             clean = data_set(self.data, self.data_dir, prior.image_shape)
             images = to_internal(clean.float() / 255)
+        if len(images) < FEWEST:
+            raise UserError(f"{len(images)} images make no restorer; give {FEWEST} or more")
         with screen.progress("training the restorer", self.settings.steps) as advance:
             restorer = train_universal(
                 images,
@@ -60,7 +66,8 @@ class TrainRestorer(TrainFlags):
         generator = torch.Generator().manual_seed(self.settings.seed)
         order = torch.randperm(len(images), generator=generator)
         # The bank must not be measured against the images that it was chosen by.
-        held, chosen = images[order[:1000]], images[order[1000:7000]]
+        cut = min(1000, len(images) // 5)
+        held, chosen = images[order[:cut]], images[order[cut : cut + 6000]]
         screen.say("choosing typical images")
         bank = herded(prior, chosen, generator)
         typical = rounded(

@@ -17,6 +17,8 @@ from mimicgan.learnt import Damage
 from mimicgan.metrics import psnr
 from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior
+from mimicgan.tensor_files import fingerprint
+from mimicgan.training import checkpoint
 from mimicgan.training.supervised import SupervisedSettings, train_supervised
 
 HELD_OUT = 500
@@ -63,9 +65,11 @@ class TrainSupervised(TrainFlags):
         images = data_set(self.data, self.data_dir, prior.image_shape)
         if self.settings.batch < 1:
             raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
+        judge = prior.discriminator
         origin: dict[str, object] = {
-            "prior": self.prior,
-            "data": self.data,
+            "prior": prior.sha256(),
+            "discriminator": None if judge is None else fingerprint(judge.state_dict()),
+            "images": checkpoint.digest_of(images),
             "draw": self.draw if self.once else None,
         }
         name = self.task.replace(":", "-")

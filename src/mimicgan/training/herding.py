@@ -18,8 +18,10 @@ def herded(
     Each is the one that brings the set of generated images nearest to the real ones (n, c, h, w) in
     [-1, 1], in the energy distance over the views of ``SetDistance`` but its patches (Chen, Welling
     and Smola 2010, herding with the kernel -|a - b|). A GAN draws some kinds of images too often;
-    a fit would take that for a damage.
+    a fit would take that for a damage. ValueError for fewer than two images.
     """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images show no distribution; give 2 or more")
     latents = prior.draw(draws, generator)
     made = rounded(prior.images_of(latents))
     reference = SetDistance(images[:500], random_corners(prior.image_shape, generator))
