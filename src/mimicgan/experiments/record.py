@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -165,7 +166,7 @@ def command(experiment: str, options: ExperimentOptions) -> str:
             continue
         flag = f"--{name.replace('_', '-')}"
         words += [flag] if value is True else [flag, *map(str, _listed(value))]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _listed(value: Any) -> list[Any]:

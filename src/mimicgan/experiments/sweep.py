@@ -66,6 +66,13 @@ CHANGES: dict[str, MimicSettings] = {
     "identity, squares, 60 x (5 + 5)": replace(
         BOTH, iterations=60, surrogate_steps=5, latent_steps=5
     ),
+    "squares, no last activation": replace(SQUARES, last="none"),
+    "identity, squares, latent rate 0.1, no last activation": replace(
+        BOTH, latent_rate=0.1, last="none"
+    ),
+    "squares, latent rate 0.1, random start, no last activation": replace(
+        SQUARES, latent_rate=0.1, skip=0.0, last="none"
+    ),
 }
 """Name -> settings; each is one row."""
 READINGS = ("binary", "dropped-black", "dropped-black-shared", "negative-blur")
