@@ -23,7 +23,7 @@ from mimicgan.match import (
     trust,
 )
 from mimicgan.models.restorer import Restorer
-from mimicgan.presets import REALISM
+from mimicgan.presets import REALISM, MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
@@ -382,6 +382,8 @@ def test_the_error_of_a_restorer_is_told_where_the_damage_fits() -> None:
         ({"method": "magic"}, "auto, mimicgan"),
         ({"output": "sharp"}, "fidelity"),
         ({"batch": 0}, "1"),
+        ({"seed": 2**64}, "give 0 to"),
+        ({"pgd": MimicSettings(restarts=0)}, "0 restarts"),
     ],
 )
 def test_slips_in_the_settings_are_told_before_any_work(slip: dict, hint: str) -> None:

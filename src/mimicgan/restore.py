@@ -56,6 +56,11 @@ class Settings:
                 raise ValueError(f"no {what} {value!r}; there are: {', '.join(known)}")
         if self.batch < 1:
             raise ValueError(f"a batch of {self.batch} holds no image; give 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed {self.seed} is out of range; give 0 to 2**63 - 1")
+        for numbers in (self.mimic, self.pgd):
+            if numbers.restarts < 1:
+                raise ValueError(f"{numbers.restarts} restarts find no latent; give 1 or more")
 
 
 def settings_of(given: Settings | Method | MimicSettings) -> Settings:
