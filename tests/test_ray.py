@@ -218,7 +218,7 @@ def test_interrupted_on_its_own_cluster_it_stops_and_goes_on(
         start_new_session=True,
         env={**os.environ, "TMPDIR": str(short)},
     ) as running:
-        while running.poll() is None and not list((folder / "out").rglob("*.png")):
+        while running.poll() is None and not any((folder / "out").rglob("*.png")):
             time.sleep(0.02)
         os.killpg(running.pid, signal.SIGINT)
         struck = time.monotonic()
