@@ -217,6 +217,8 @@ def test_interrupted_on_its_own_cluster_it_stops_and_goes_on(
         text=True,
         start_new_session=True,
         env={**os.environ, "TMPDIR": str(short)},
+        # A shell's background jobs ignore SIGINT, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         while running.poll() is None and not any((folder / "out").rglob("*.png")):
             time.sleep(0.02)
