@@ -1,1 +1,2 @@
-"""The web page of ``mimicgan serve``, thin over ``restore``; ``page`` alone imports gradio."""
+"""The web page of ``mimicgan serve``, thin over ``restore``; ``page`` and ``answers`` alone import
+gradio."""

@@ -174,10 +174,11 @@ def serve(
                 "default": Settings(),
             }
             # gradio itself is only imported after the environment is set.
-            from mimicgan.web.page import Page, build
+            from mimicgan.web.answers import Answers
+            from mimicgan.web.page import build
 
-            page = Page(found, efforts, limits, runner, visitors)
-            app = _app(build(page, labels, limits), door, limits, visitors)
+            answers = Answers(found, efforts, limits, runner, visitors)
+            app = _app(build(answers, labels, limits), door, limits, visitors)
             threading.Thread(target=_sweeping, args=(visitors, stopped), daemon=True).start()
             _run(app, listening, ready)
         finally:
