@@ -40,6 +40,8 @@ def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixtur
         capsys, "corrupt", "sample", tmp_path / "c", "--kind", "unseen:gamma:huge"
     )
     assert "--kind" in mistake(capsys, "corrupt", "sample", tmp_path / "c")
+    own = ("corrupt", "sample", prior_folder, "--kind", "dropped", "--overwrite")
+    assert "choose" in mistake(capsys, *own, "--prior", prior_folder)
     assert listing(tmp_path) == ["b", "dropped", "unseen-gamma-high"]
 
 

@@ -50,3 +50,15 @@ def test_the_command_writes_all_figures_or_nothing(
     other = tmp_path / "none"
     assert "--list" in mistake(capsys, "figures", other, *flags, *quick, "--kind", "nonsense")
     assert not other.exists()
+
+
+def test_pictures_and_prior_are_not_replaced_by_figures_of_them(
+    pictures: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    before = listing(pictures)
+    flags = ("--prior", prior_folder, "--count", "2", "--overwrite", "--images", pictures)
+    for out in (pictures, prior_folder):
+        assert "choose another output folder" in mistake(capsys, "figures", out, *flags)
+    assert listing(pictures) == before
+    assert "prior.json" in listing(Path(prior_folder))

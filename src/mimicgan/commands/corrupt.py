@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, OutputFlags
-from mimicgan.commands.sources import SAMPLE_SHAPE, images_of, inputs_of, is_sample
+from mimicgan.commands.sources import SAMPLE_SHAPE, files_of, images_of, inputs_of, is_sample
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.corruptions import corrupt as apply_corruption
 from mimicgan.errors import UserError
@@ -58,7 +58,8 @@ class Corrupt(OutputFlags):
         if not (self.source and self.out and self.kind):
             raise UserError("name IN, OUT and --kind; `mimicgan corrupt --list` shows the kinds")
         shape = SAMPLE_SHAPE if is_sample(self.source) else prior_shape(self.prior)
-        with output_folder(self.out, overwrite=self.overwrite, inputs=inputs_of(self.source)) as to:
+        inputs = [*inputs_of(self.source), *files_of(self.prior)]
+        with output_folder(self.out, overwrite=self.overwrite, inputs=inputs) as to:
             found = images_of(self.source, shape, self.count)
             generator = torch.Generator().manual_seed(self.seed)
             write_like(to, found, damaged(self.kind, found.images, generator))

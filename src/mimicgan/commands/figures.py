@@ -1,6 +1,5 @@
 """``mimicgan figures``: the paper's figures 1b, 2 and 5 from images of one's own choice."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -13,7 +12,8 @@ from mimicgan.commands.demo import LABELS
 from mimicgan.commands.flags import PriorFlags
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.report import surroundings
-from mimicgan.commands.sources import images_of, inputs_of
+from mimicgan.commands.screen import json_text
+from mimicgan.commands.sources import files_of, images_of, inputs_of
 from mimicgan.curves import Curve, drawn, traced
 from mimicgan.errors import UserError, needed
 from mimicgan.files import output_folder
@@ -75,7 +75,9 @@ class Figures(PriorFlags):
         if self.count < 1 or not self.kinds or not self.methods:
             raise UserError("give --count 1 or more, and at least one --kind and --method")
         prior = self.load()
-        inputs = [] if self.images == GENERATED else inputs_of(self.images)
+        inputs = files_of(self.prior)
+        if self.images != GENERATED:
+            inputs += inputs_of(self.images)
         with output_folder(self.out, overwrite=self.overwrite, inputs=inputs) as to:
             generator = torch.Generator().manual_seed(self.seed)
             if self.images == GENERATED:
@@ -127,7 +129,7 @@ class Figures(PriorFlags):
                 "curves": [asdict(curve) for curve in curves],
                 **surroundings(),
             }
-            (to / "figures.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            (to / "figures.json").write_text(json_text(facts, indent=1) + "\n", encoding="utf-8")
         screen.say(f"figures in {self.out}")
         screen.result({"command": "figures", "out": self.out, "rows": rows})
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
 from mimicgan.commands.report import nothing_learnt, write_report
 from mimicgan.commands.screen import Screen
-from mimicgan.commands.sources import images_of, inputs_of, written_names
+from mimicgan.commands.sources import files_of, images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
@@ -100,7 +101,7 @@ class Restore(PriorFlags):
         if self.group_by is not None:
             self._job(screen, self.load())
             return
-        with output_folder(self.out, overwrite=self.overwrite, inputs=self._read()) as to:
+        with output_folder(self.out, overwrite=self.overwrite, inputs=self._read) as to:
             prior = self.load()
             found = images_of(self.source, prior.image_shape, self.count)
             self._refuse_names(written_names(found))
@@ -201,8 +202,8 @@ class Restore(PriorFlags):
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None:
-            check_watch(self.watch, Path(self.out), self._read())
-        if self.settings.output != "auto" and self.settings.method in ("mimicgan", "pgd"):
+            check_watch(self.watch, Path(self.out), self._read)
+        if self.settings.output != "auto" and self.settings.by_latents:
             raise UserError(
                 f"--method {self.settings.method} gives the generator's images alone; leave "
                 "--output out"
@@ -211,20 +212,16 @@ class Restore(PriorFlags):
         if self.save_damage is not None and not fitted:
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
         if self.export is not None:
-            if self.settings.method not in ("auto", "universal"):
+            if self.settings.by_latents:
                 raise UserError(f"--method {self.settings.method} makes no restorer to --export")
             check_export(self.export)
         for target in self._targets():
             self._refuse_target(target)
 
+    @cached_property
     def _read(self) -> list[Path]:
         """Files and folders that must stay as they are."""
-        others = [Path(self.prior), self.damage, None if not self.classify else Path(self.classify)]
-        found = inputs_of(self.source)
-        for path in others:
-            if path is not None and path.exists():
-                found += [path] if path.is_file() else list(path.iterdir())
-        return found
+        return [*inputs_of(self.source), *files_of(self.prior, self.damage, self.classify)]
 
     def _targets(self) -> list[Path]:
         """Files to write beside the images."""
@@ -237,7 +234,7 @@ class Restore(PriorFlags):
             # Fails now rather than after a long run.
             with tempfile.TemporaryFile(dir=target.resolve().parent):
                 pass
-        if target.resolve() in [path.resolve() for path in self._read()]:
+        if target.resolve() in [path.resolve() for path in self._read]:
             raise UserError(f"{target} is an input; choose another file")
 
     def _refuse_names(self, names: set[str]) -> None:

@@ -41,6 +41,16 @@ def inputs_of(source: str) -> list[Path]:
     return [Path(source)] if Path(source).exists() else source_files(source)
 
 
+def files_of(*places: str | Path | None) -> list[Path]:
+    """Files among ``places`` and right in those that are folders, for ``output_folder`` as well;
+    a word that names neither, as a shipped prior's, stands for none."""
+    found: list[Path] = []
+    for path in (Path(place) for place in places if place):
+        if path.exists():
+            found += [path] if path.is_file() else list(path.iterdir())
+    return found
+
+
 def written_names(found: ImageSet) -> set[str]:
     """Names of the files that ``write_like`` makes."""
     return set(found.names) if found.array is None else {found.array.name}
