@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -38,15 +37,19 @@ class Chunk:
     number: int
     files: tuple[tuple[str, Path], ...]
     """Name below the job's folder, and where it lies."""
+    digest: str = field(init=False, compare=False)
+    """SHA-256 of the names and sizes of its files, as they were before the work: what changes
+    during it is done anew by the next run."""
 
     @property
     def label(self) -> str:
         """A file name, without suffix, that no other chunk of the job has."""
         return f"{_slug(self.group)}-{self.number:06d}"
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the names and sizes of its files, as they were when first asked for."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self._digest())
+
+    def _digest(self) -> str:
         digest = hashlib.sha256()
         for name, path in self.files:
             try:

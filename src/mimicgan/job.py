@@ -76,7 +76,7 @@ def run_job(
     done, this process unless given. Raises UserError when ``out`` belongs to another job, is in
     use, or cannot be written, and with ``strict`` for a bad file.
     """
-    if settings.method not in ("auto", "universal"):
+    if settings.by_latents:
         raise UserError("large jobs need --method auto or universal; choose one of them")
     if settings.output == "realism":
         raise UserError("large jobs give what the restorer makes; leave --output realism out")
@@ -112,10 +112,7 @@ def run_job(
 
 def _chunk(source: Path, group: str, files: list[Path], number: int, size: int) -> Chunk:
     part = files[number * size : (number + 1) * size]
-    chunk = Chunk(group, number, tuple((str(path.relative_to(source)), path) for path in part))
-    # As the files are before the work: one that changes during it is done anew by the next run.
-    _ = chunk.digest
-    return chunk
+    return Chunk(group, number, tuple((str(path.relative_to(source)), path) for path in part))
 
 
 def _report(chunks: list[Chunk], before: int, journal: Journal) -> JobReport:

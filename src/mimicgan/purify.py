@@ -65,7 +65,7 @@ class Cleaner(nn.Module):
         self.prior, self.gradient, self.unrolled_steps = prior, gradient, unrolled_steps
         universal = damage is None and self.settings.method == "universal"
         self.damage = Damage.universal(prior) if universal else damage
-        by_latents = self.damage is None and self.settings.method in ("mimicgan", "pgd")
+        by_latents = self.damage is None and self.settings.by_latents
         if (gradient == "unrolled") != by_latents and gradient in ("exact", "unrolled"):
             raise UserError(
                 "the gradient is exact for a restorer (methods universal and auto, or a damage) "

@@ -62,6 +62,11 @@ class Settings:
             if numbers.restarts < 1:
                 raise ValueError(f"{numbers.restarts} restarts find no latent; give 1 or more")
 
+    @property
+    def by_latents(self) -> bool:
+        """Whether the method looks for a latent for every image, and has no restorer."""
+        return self.method in ("mimicgan", "pgd")
+
 
 def settings_of(given: Settings | Method | MimicSettings) -> Settings:
     """The settings that a method's name, or numbers of Algorithm 1, stand for."""
@@ -122,10 +127,9 @@ def restore(
     """
     settings = settings_of(settings)
     check_images(observed, prior.image_shape)
-    by_surrogate = settings.method in ("mimicgan", "pgd")
     if damage is not None and settings.method != "auto":
         raise ValueError(f"a damage is for the method auto, not {settings.method}; leave it out")
-    if surrogate is not None and not by_surrogate:
+    if surrogate is not None and not settings.by_latents:
         raise ValueError(f"a surrogate is for mimicgan, not {settings.method}; leave it out")
     started = time.perf_counter()
     history: list[Step] = []
@@ -141,7 +145,7 @@ def restore(
         y = to_internal(observed.detach().clone())
         misfit: float | None = None
         latents: Tensor | None = None
-        if not by_surrogate:
+        if not settings.by_latents:
             generator = torch.Generator().manual_seed(settings.seed)
             if settings.method == "universal":
                 damage = Damage.universal(prior)

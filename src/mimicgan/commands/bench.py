@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -16,7 +15,6 @@ import tyro
 from rich.table import Table
 from torch import Tensor
 
-import mimicgan
 from mimicgan.commands.flags import ComputeFlags
 from mimicgan.corruptions import corrupt
 from mimicgan.data import fashion_mnist
@@ -175,19 +173,18 @@ class Bench(ComputeFlags):
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         # Loads much that a bench does not time.
-        from mimicgan.experiments.record import machine
+        from mimicgan.experiments.record import origin
 
         record = {
             "experiment": "bench",
             "settings": {name: asdict(settings) for name, (settings, _) in KINDS.items()},
             "repeats": self.repeats,
             "seeds": list(range(self.repeats)),
-            "versions": {"mimicgan": mimicgan.__version__, "torch": torch.__version__},
-            "machine": machine(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": " ".join(
-                ["mimicgan", "bench", f"--repeats {self.repeats}", f"--folder {self.folder}"]
-                + ([] if self.threads is None else [f"--threads {self.threads}"])
+            **origin(
+                " ".join(
+                    ["mimicgan", "bench", f"--repeats {self.repeats}", f"--folder {self.folder}"]
+                    + ([] if self.threads is None else [f"--threads {self.threads}"])
+                )
             ),
             "rows": rows,
         }

@@ -1,8 +1,8 @@
 """``mimicgan evaluate``: how good a prior is, on clean images that it was not trained on."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +11,8 @@ import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
-import mimicgan
 from mimicgan.commands.flags import PATH, PriorFlags
-from mimicgan.commands.sources import FASHION, data_set
+from mimicgan.commands.sources import FASHION, SAMPLE_SHAPE, data_set
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
@@ -22,6 +21,7 @@ from mimicgan.metrics import Z95, accuracy, frechet_distance, last_features, psn
 from mimicgan.mimic import Step
 from mimicgan.presets import PGD
 from mimicgan.pretrained import load_classifier
+from mimicgan.prior import Prior
 from mimicgan.restore import Settings, restore
 
 FEWEST = 10
@@ -93,12 +93,13 @@ class Evaluate(PriorFlags):
         if judge is not None and len(clean) < 2 * FEWEST:
             screen.warn(f"fewer than {2 * FEWEST} validation images: no Frechet distance")
         elif judge is not None:
-            real = to_internal(clean.float() / 255)
-            sets = {"box": prior.sample(len(real), generator)}
-            if prior.bank is not None:
-                sets["typical"] = prior.typical(len(real), generator)
-            sets = {name: rounded(images) for name, images in sets.items()}
-            rows += _apart(real, sets, judge, "discriminator" if labels is None else "classifier")
+            rows += _apart(
+                prior,
+                to_internal(clean.float() / 255),
+                judge,
+                "discriminator" if labels is None else "classifier",
+                generator,
+            )
         table = Table("what", "n", "PSNR, dB", "SSIM", "accuracy", "Frechet", box=None)
         for row in rows:
             keys = ("psnr", "ssim", "accuracy", "frechet")
@@ -112,22 +113,23 @@ class Evaluate(PriorFlags):
 
     def _clean(self, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor | None]:
         """Validation images (n, c, h, w) uint8, with labels (n,) where they have some."""
-        images = data_set(self.data, self.data_dir, shape, "validation")
-        if self.data != FASHION:
-            return images, None
-        return images, fashion_mnist.load("validation", self.data_dir).labels
+        if self.data == FASHION and shape == SAMPLE_SHAPE:
+            data = fashion_mnist.load("validation", self.data_dir)
+            return data.images, data.labels
+        return data_set(self.data, self.data_dir, shape, "validation"), None
 
     def _inversion(
         self, inverted: Tensor, clean: Tensor, labels: Tensor | None, classifier: nn.Module | None
     ) -> dict[str, Any]:
         near = psnr(inverted, clean)
+        mean, half = float(near.mean()), Z95 * float(near.std()) / len(near) ** 0.5
         row = {
             "task": "prior",
             "variant": f"inversion, {self.steps} steps",
             "method": "clean-inversion",
             "n_images": len(clean),
-            "psnr": float(near.mean()),
-            "psnr_ci95": Z95 * float(near.std()) / len(near) ** 0.5,
+            "psnr": mean,
+            "psnr_ci95": [mean - half, mean + half],
             "ssim": float(ssim(inverted, clean).mean()),
         }
         if classifier is None or labels is None:
@@ -144,7 +146,7 @@ class Evaluate(PriorFlags):
 
     def _write(self, out: Path, rows: list[dict[str, Any]], sha: str, settings: Settings) -> None:
         # Loads much that an evaluation does not need.
-        from mimicgan.experiments.record import machine
+        from mimicgan.experiments.record import origin
 
         record = {
             "experiment": "prior",
@@ -156,11 +158,11 @@ class Evaluate(PriorFlags):
                 "inversion": asdict(settings.pgd),
             },
             "seeds": [self.seed],
-            "versions": {"mimicgan": mimicgan.__version__, "torch": torch.__version__},
-            "machine": machine(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": f"mimicgan evaluate --prior {self.prior} --data {self.data} --images "
-            f"{self.images} --steps {self.steps} --seed {self.seed}",
+            **origin(
+                f"mimicgan evaluate --prior {shlex.quote(self.prior)} --data "
+                f"{shlex.quote(self.data)} --images {self.images} --steps {self.steps} "
+                f"--seed {self.seed}"
+            ),
             "rows": rows,
         }
         with written_whole(out) as partial:
@@ -175,25 +177,25 @@ def _shuffled(
 
 
 def _apart(
-    real: Tensor, sets: dict[str, Tensor], network: nn.Module, name: str
+    prior: Prior, real: Tensor, network: nn.Module, name: str, generator: torch.Generator
 ) -> list[dict[str, Any]]:
-    """Frechet distances to real images (n, c, h, w) in [-1, 1]: of each set, and of their halves.
+    """Frechet distances to one half of the real images (n, c, h, w) in [-1, 1]: of draws from the
+    box, of the bank, and of the other half.
 
-    All of as many images as half of the real ones: the distance falls with the number.
+    All of as many images: the distance falls with the number.
     """
     first, second = torch.split(last_features(real, network), -(-len(real) // 2))
-    rows = []
-    for label, features in (
-        *((label, last_features(images[: len(second)], network)) for label, images in sets.items()),
-        ("real", second),
-    ):
-        rows.append(
-            {
-                "task": "prior",
-                "variant": f"{label}, features of the {name}",
-                "method": "frechet",
-                "n_images": len(features),
-                "frechet": frechet_distance(features, first),
-            }
-        )
-    return rows
+    made = {"box": prior.sample(len(second), generator)}
+    if prior.bank is not None:
+        made["typical"] = prior.typical(len(second), generator)
+    sets = {label: last_features(rounded(images), network) for label, images in made.items()}
+    return [
+        {
+            "task": "prior",
+            "variant": f"{label}, features of the {name}",
+            "method": "frechet",
+            "n_images": len(features),
+            "frechet": frechet_distance(features, first),
+        }
+        for label, features in (*sets.items(), ("real", second))
+    ]

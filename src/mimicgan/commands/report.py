@@ -104,7 +104,7 @@ def last_losses(result: Restoration) -> dict[str, dict[str, float | None]]:
 
 def write_report(path: Path, facts: dict[str, Any]) -> None:
     """Write ``facts`` as JSON for people."""
-    text = json_text(facts, indent=2)
+    text = json_text(facts, indent=2, ensure_ascii=False)
     # Names of files may hold bytes that are no text.
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 

@@ -13,10 +13,10 @@ Advance = Callable[[int, str], None]
 """(done so far, what to say beside the bar)"""
 
 
-def json_text(values: Any, indent: int | None = None) -> str:
-    """JSON; a number that is not finite, which JSON does not know, becomes a word."""
-    plain = json.loads(json.dumps(values), parse_constant=str)
-    return json.dumps(plain, indent=indent, ensure_ascii=indent is None)
+def json_text(values: Any, **layout: Any) -> str:
+    """JSON, laid out as for ``json.dumps``; a number that is not finite, which JSON does not know,
+    becomes a word."""
+    return json.dumps(json.loads(json.dumps(values), parse_constant=str), **layout)
 
 
 class Screen:

@@ -133,15 +133,7 @@ def write_record(
             "the interval is Wilson's on the pooled count",
         },
         "seeds": list(options.seeds),
-        "versions": {
-            "mimicgan": mimicgan.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "machine": machine(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": command(experiment, options),
+        **origin(command(experiment, options)),
         "rows": rows,
     }
     if units_missing:
@@ -171,6 +163,21 @@ def command(experiment: str, options: ExperimentOptions) -> str:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def origin(command: str) -> dict[str, Any]:
+    """What every result file says of how it came about: versions, machine, date and command."""
+    return {
+        "versions": {
+            "mimicgan": mimicgan.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -195,15 +195,15 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
 
 
 def _unseen(record: Record, strengths: Iterable[str]) -> str:
-    strengths, rows = (*strengths, LISTED), record["rows"]
+    strengths, rows = tuple(strengths), record["rows"]
     found, methods = indexed(rows), methods_of(rows)
     lines = []
     for task, variant in places_of(rows):
-        if variant not in strengths:
+        if variant not in (*strengths, LISTED):
             continue
         own = found.get((task, variant, "default"))
-        several = len(strengths) > 2 or variant == LISTED
-        name = words(task) + (f", {variant}" if several and task != CONTROL else "")
+        told = variant == LISTED or (len(strengths) > 1 and task != CONTROL)
+        name = words(task) + (f", {variant}" if told else "")
         cells = [percent(found.get((task, variant, method))) for method in methods]
         flag = NONE
         if own is not None and "understood" in own:

@@ -116,7 +116,8 @@ def prior_quality(record: Record) -> str:
     """What `mimicgan evaluate` says of a prior."""
     lines = []
     for row in record["rows"]:
-        near = f"{row['psnr']:.2f} ± {row['psnr_ci95']:.2f}" if "psnr" in row else NONE
+        low, high = row.get("psnr_ci95", (0.0, 0.0))
+        near = f"{row['psnr']:.2f} ± {(high - low) / 2:.2f}" if "psnr" in row else NONE
         cells = [near, number(row, "ssim", 3), percent(row) if "accuracy" in row else NONE]
         frechet = number(row, "frechet", 2)
         lines.append([row["variant"], *cells, frechet, str(row["n_images"])])

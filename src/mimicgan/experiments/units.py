@@ -106,18 +106,17 @@ def code_of(unit: Unit) -> str:
 
 def measure(unit: Unit, bench: Bench) -> Measurement:
     """Damage the unit's images, let its method restore them, and compare with the truth."""
-    truth, labels = bench.drawn(unit.seed, unit.start, unit.stop)
-    if unit.case.shuffled:
-        order = torch.randperm(len(truth), generator=step_generator(unit.seed, unit.batch))
-        truth, labels = truth[order], labels[order]
-    strangers = unit.case.strangers
-    if strangers is not None:
-        generator = step_generator(unit.seed, unit.batch)
-        truth = strangers(len(truth), bench.prior.image_shape, generator)
 
     def draw() -> torch.Generator:
         return step_generator(unit.seed, unit.batch)
 
+    truth, labels = bench.drawn(unit.seed, unit.start, unit.stop)
+    if unit.case.shuffled:
+        order = torch.randperm(len(truth), generator=draw())
+        truth, labels = truth[order], labels[order]
+    strangers = unit.case.strangers
+    if strangers is not None:
+        truth = strangers(len(truth), bench.prior.image_shape, draw())
     seed = draw().initial_seed() % 2**31
     if unit.case.adversary is not None:
         observed = unit.case.adversary(bench, truth, labels, seed)

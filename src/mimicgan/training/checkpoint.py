@@ -39,10 +39,7 @@ def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
         if isinstance(state["settings"], dict) and _but_images(state["settings"]) == _but_images(
             settings
         ):
-            raise UserError(
-                f"{path} belongs to a run on other images; give the same images to go on, or "
-                "another output folder to start anew"
-            )
+            raise other_images(path)
         raise ValueError(
             f"{path} belongs to a run with other settings {state['settings']}; "
             "give the same settings to go on, or another output folder to start anew"
@@ -75,6 +72,13 @@ def damaged(path: Path) -> UserError:
 def digest_of(images: torch.Tensor) -> str:
     """SHA-256 of images (n, c, h, w), in their order: a run belongs to those it began with."""
     return hashlib.sha256(images.contiguous().numpy().data).hexdigest()
+
+
+def other_images(path: Path) -> UserError:
+    return UserError(
+        f"{path} belongs to a run on other images; give the same images to go on, or another "
+        "output folder to start anew"
+    )
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

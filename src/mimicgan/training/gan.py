@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mimicgan.errors import UserError
 from mimicgan.models import Architecture, architecture
 from mimicgan.training import checkpoint
 from mimicgan.training.ranks import Ranks
@@ -122,10 +121,7 @@ class GanTraining:
         # Checkpoints of older versions do not tell.
         held = state.get("data", "")
         if self.data and held and held != self.data:
-            raise UserError(
-                f"{path} belongs to a run on other images; give the same images to go on, or "
-                "another output folder to start anew"
-            )
+            raise checkpoint.other_images(path)
         self.data = self.data or held
         checkpoint.fill(path, state, self._parts())
         self.step = state["step"]
