@@ -333,3 +333,33 @@ def test_a_reader_that_leaves_is_no_crash() -> None:
     )
     os.close(write)
     assert run.stderr == ""
+
+
+INTERRUPTED_IN_EXEC = """
+import os, signal, sys
+from mimicgan import cli
+from mimicgan.commands import registry
+
+class Command:
+    after_interrupt = "said once"
+
+    def run(self):
+        exec("os.kill(os.getpid(), signal.SIGTERM)\\nfor _ in range(9**9): pass")
+
+registry.parse = lambda *_: Command()
+sys.exit(cli.main([]))
+"""
+
+
+def test_an_interrupt_inside_exec_ends_as_any_other(tmp_path: Path) -> None:
+    """Where torch is still importing (it makes dataclasses, by exec) when the signal comes."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_EXEC)
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "mimicgan: interrupted; said once\n")

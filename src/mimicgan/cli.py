@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     except KeyboardInterrupt:
+        # Where it struck inside exec (a dataclass in an import), `python -m` would take it for not
+        # caught and die of a signal in the end; the next exec takes that mark away.
+        exec("")
         sys.stderr.write(f"mimicgan: interrupted; {remedy}\n")
         return INTERRUPTED
     finally:

@@ -73,6 +73,10 @@ def joined_ranks() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
+    # The defaults of its functions hold the group that is there at the import. torch's optimisers
+    # import it; later than here, the group's threads would outlive it and may abort the exit.
+    import torch.distributed.nn.functional  # noqa: F401
+
     try:
         distributed.init_process_group("gloo")
     except (ValueError, RuntimeError) as error:
