@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from experiment_cases import SHAPE, inverted, tiny_bench
-from mimicgan.corruptions import CORRUPTIONS
+from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.data.fashion_mnist import FashionMnist
 from mimicgan.errors import UserError
 from mimicgan.experiments import bench as bench_module
@@ -42,15 +42,19 @@ def bench(tmp_path: Path) -> Bench:
     return tiny_bench(tmp_path)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", [*CORRUPTIONS, *FACE_CORRUPTIONS])
 def test_a_known_damage_is_the_one_of_the_portion_and_has_a_gradient(name: str) -> None:
-    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    if name == "stylize":
+        pytest.importorskip("cv2", reason="stylize needs OpenCV")
+    shape = (3, 1, 28, 28) if name in CORRUPTIONS else (3, 3, 64, 64)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
     def draw() -> torch.Generator:
         return step_generator(0, 1)
 
-    observed = CORRUPTIONS[name].function(images, draw())
-    known = KnownDamage(RELAXED.get(name, CORRUPTIONS[name].function), draw)
+    function = (CORRUPTIONS | FACE_CORRUPTIONS)[name].function
+    observed = function(images, draw())
+    known = KnownDamage(RELAXED.get(name, function), draw)
     x = (images * 2 - 1).requires_grad_()
     simulated = known(x)
     torch.testing.assert_close(simulated, observed * 2 - 1)

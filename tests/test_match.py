@@ -383,7 +383,11 @@ def test_the_error_of_a_restorer_is_told_where_the_damage_fits() -> None:
         ({"output": "sharp"}, "fidelity"),
         ({"batch": 0}, "1"),
         ({"seed": 2**64}, "give 0 to"),
-        ({"pgd": MimicSettings(restarts=0)}, "0 restarts"),
+        ({"pgd": MimicSettings(restarts=0)}, "restarts 0"),
+        ({"match": {"bank": 1}}, "bank 1"),
+        ({"match": {"parents": 0}}, "parents 0"),
+        ({"match": {"starts": 0}}, "starts 0"),
+        ({"match": {"attempts": 0}}, "attempts 0"),
     ],
 )
 def test_slips_in_the_settings_are_told_before_any_work(slip: dict, hint: str) -> None:

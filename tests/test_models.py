@@ -150,7 +150,7 @@ def test_the_architecture_by_name() -> None:
     assert isinstance(fashion.discriminator(), FashionDiscriminator)
     codes = fashion.encoder()(torch.zeros(2, *generator.image_shape))
     assert codes.shape == (2, 2 * generator.latent_size)
-    with pytest.raises(KeyError, match=r"no architecture 'x'.*fashion"):
+    with pytest.raises(UserError, match=r"no architecture 'x'.*fashion"):
         architecture("x")
 
 

@@ -1,4 +1,4 @@
-"""The one kind of error that is shown to a user without a traceback."""
+"""Errors that are shown to a user without a traceback."""
 
 from importlib import import_module
 from typing import Any
@@ -10,6 +10,19 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         # File names may hold line breaks, escape sequences or undecodable bytes.
         super().__init__("".join(c if c.isprintable() else "?" for c in message))
+
+
+def at_least(least: int, **numbers: int) -> None:
+    """ValueError that names the first of ``numbers`` below ``least``."""
+    for name, value in numbers.items():
+        if value < least:
+            raise ValueError(f"{name} {value} is too small; give {least} or more")
+
+
+def check_seed(seed: int) -> None:
+    """ValueError for a seed that no generator takes."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed {seed} is out of range; give 0 to 2**63 - 1")
 
 
 def needed(module: str, extra: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
+from mimicgan.errors import at_least
 from mimicgan.fit import Fit, fit_damage, set_misfit, some
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
@@ -47,6 +48,10 @@ class MatchSettings(FitSettings):
     against a wrong one."""
     fewest: int = 4
     """With fewer observations nothing is fitted and the universal restorer is used."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch)
 
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.

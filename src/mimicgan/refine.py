@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
+from mimicgan.errors import at_least
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.set_distance import SetDistance
@@ -61,9 +62,14 @@ class FitSettings:
     hopeless: float = 0.2
     """Rise of the set distance that no steps after it will make good."""
     margin: float = 0.03
-    """Images count as undamaged unless a damage brings the set distance down by this much."""
+    """Images count as undamaged unless a damage brings what damages are compared by (the set
+    distance, and ``paired`` of the first guesses) down by this much."""
     misfit_limit: float = 2.0
     """Misfit above which the damage counts as not understood."""
+
+    def __post_init__(self) -> None:
+        at_least(2, bank=self.bank)
+        at_least(1, parents=self.parents, sample=self.sample, starts=self.starts)
 
 
 @torch.no_grad()
@@ -80,8 +86,11 @@ def simulated_by(
 def sampling_noise(
     simulated: Tensor, distance: SetDistance, generator: torch.Generator, repeats: int = 12
 ) -> Tensor:
-    """Distances to as many simulated observations as there are real ones: sampling noise alone."""
-    count = len(distance.y)
+    """Distances to as many simulated observations as there are real ones: sampling noise alone.
+
+    To half of them where there are too few for that.
+    """
+    count = min(len(distance.y), len(simulated) // 2)
     null = []
     for _ in range(repeats):
         order = torch.randperm(len(simulated), generator=generator)

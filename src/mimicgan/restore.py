@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from mimicgan.errors import at_least, check_seed
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings, match, misfit_of
@@ -54,13 +55,10 @@ class Settings:
         ):
             if value not in known:
                 raise ValueError(f"no {what} {value!r}; there are: {', '.join(known)}")
-        if self.batch < 1:
-            raise ValueError(f"a batch of {self.batch} holds no image; give 1 or more")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed {self.seed} is out of range; give 0 to 2**63 - 1")
+        at_least(1, batch=self.batch)
+        check_seed(self.seed)
         for numbers in (self.mimic, self.pgd):
-            if numbers.restarts < 1:
-                raise ValueError(f"{numbers.restarts} restarts find no latent; give 1 or more")
+            at_least(1, restarts=numbers.restarts)
 
     @property
     def by_latents(self) -> bool:
@@ -93,8 +91,9 @@ class Restoration:
     damage: Damage | None
     """Learnt damage and restorer (method auto), to use on further images of the same source."""
     misfit: float | None
-    """Distance of simulated from real observations in units of sampling noise (method auto), of
-    these observations also where the damage was given; None for too few to tell."""
+    """Set distance of simulated to real observations beyond sampling noise, in units of a slight
+    one (method auto; of these observations also where the damage was given), or the same of what is
+    restored of both where that is larger; None for too few to tell."""
     seconds: float
     generator_passes: int
     """Images that went forward through the generator, all in all."""

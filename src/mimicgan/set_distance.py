@@ -1,5 +1,7 @@
 """How far simulated damage is from the observations, as sets: nothing is paired."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -45,8 +47,8 @@ class SetDistance:
         """The views of x (n, c, h, w), each (m, k)."""
         across, along = x.diff(dim=3), x.diff(dim=2)
         edges = torch.cat([across.flatten(1), along.flatten(1)], dim=1)
-        grey = _quantiles(_thinned(x.flatten(2)), 64).flatten(1)
-        rough = _quantiles(_thinned(edges).abs(), 64)
+        grey = _quantiles(thinned(x.flatten(2)), 64).flatten(1)
+        rough = _quantiles(thinned(edges).abs(), 64)
         patches = torch.cat([x[:, :, i : i + 4, j : j + 4].flatten(1) for i, j in self.corners])
         pooled = functional.avg_pool2d(x, 4, ceil_mode=True).flatten(1)
         return [x.flatten(1), pooled, edges, grey, rough, patches]
@@ -62,12 +64,18 @@ class SetDistance:
         return torch.stack(terms).mean()
 
 
-def _thinned(x: Tensor, count: int = 400) -> Tensor:
-    # Sorting all values of large images would take longer than all the rest. The golden section
-    # spreads the places evenly and along neither rows nor columns.
+def thinned(x: Tensor, count: int = 400) -> Tensor:
+    """At most ``count`` of the values along the last side, from everywhere.
+
+    Sorting all values of large images would take longer than all the rest.
+    """
     size = x.shape[-1]
-    place = torch.arange(min(count, size)) * round(0.618034 * size) % size
-    return x[..., place]
+    # The golden section spreads the places evenly, along neither rows nor columns. Without a common
+    # divisor none comes twice before all have come, and no column is left out.
+    step = round(0.618034 * size)
+    while math.gcd(step, size) > 1:
+        step += 1
+    return x[..., torch.arange(min(count, size)) * step % size]
 
 
 def _quantiles(x: Tensor, count: int) -> Tensor:
@@ -78,7 +86,8 @@ def _quantiles(x: Tensor, count: int) -> Tensor:
 def random_corners(
     shape: tuple[int, int, int], generator: torch.Generator, count: int = 6
 ) -> Corners:
-    """Where SetDistance takes its 4x4 patches from images of ``shape``."""
-    rows = torch.randint(shape[1] - 4, (count,), generator=generator)
-    columns = torch.randint(shape[2] - 4, (count,), generator=generator)
+    """Where SetDistance takes its 4x4 patches (smaller ones of smaller images) of ``shape``."""
+    rows, columns = (
+        torch.randint(max(1, side - 3), (count,), generator=generator) for side in shape[1:]
+    )
     return tuple(zip(rows.tolist(), columns.tolist(), strict=True))

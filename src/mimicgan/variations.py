@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage, knots
+from mimicgan.set_distance import thinned
 
 
 def matched(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
@@ -150,10 +151,7 @@ def same_greys(
     """
     other = damage.copied()
     other.curve.copy_(knots())
-    now, wanted = (
-        values.flatten()[:: max(1, values.numel() // 50000)].sort().values
-        for values in (other(x), y)
-    )
+    now, wanted = (thinned(values.flatten(), 50000).sort().values for values in (other(x), y))
     rank = torch.searchsorted(now, other.curve.contiguous()).double() / len(now)
     rank = 1 - rank if falling else rank
     other.curve.copy_(wanted[(rank * (len(wanted) - 1)).long()])

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from mimicgan.commands.corrupt import damaged
 from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.sources import FASHION, data_set
-from mimicgan.errors import UserError
 from mimicgan.images import to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.metrics import psnr
 from mimicgan.pretrained import load_prior
-from mimicgan.prior import Prior
 from mimicgan.tensor_files import fingerprint
 from mimicgan.training import checkpoint
 from mimicgan.training.supervised import SupervisedSettings, train_supervised
@@ -63,8 +61,7 @@ class TrainSupervised(TrainFlags):
         # A wrong name should not wait for the data.
         self._damage(torch.rand(2, *prior.image_shape), torch.Generator())
         images = data_set(self.data, self.data_dir, prior.image_shape)
-        if self.settings.batch < 1:
-            raise UserError(f"--batch {self.settings.batch} makes no sense; give 1 or more")
+        held = data_set(self.data, self.data_dir, prior.image_shape, "validation")[:HELD_OUT]
         judge = prior.discriminator
         origin: dict[str, object] = {
             "prior": prior.sha256(),
@@ -86,7 +83,7 @@ class TrainSupervised(TrainFlags):
             )
         target = self.out / f"{name}.safetensors"
         Damage(nn.Identity(), network).save(target)
-        before, after, count = self._measured(prior, network)
+        before, after, count = self._measured(held, network)
         screen.say(
             f"{before:.2f} dB damaged, {after:.2f} dB restored ({count} validation images); "
             f"use it with `mimicgan restore IN OUT --damage {target}`"
@@ -103,9 +100,8 @@ class TrainSupervised(TrainFlags):
         return torch.Generator().manual_seed(self.draw)
 
     @torch.no_grad()
-    def _measured(self, prior: Prior, network: nn.Module) -> tuple[float, float, int]:
-        """Mean PSNR of damaged and of restored validation images, in dB, and their number."""
-        images = data_set(self.data, self.data_dir, prior.image_shape, "validation")[:HELD_OUT]
+    def _measured(self, images: Tensor, network: nn.Module) -> tuple[float, float, int]:
+        """Mean PSNR of damaged and of restored images (n, c, h, w) uint8, in dB; their number."""
         clean = images.float() / 255
         observed = self._damage(clean, self._drawn())
         restored = to_user(Damage(nn.Identity(), network).restore(to_internal(observed)))

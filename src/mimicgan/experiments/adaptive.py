@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.attacks import ATTACKS, attacked
-from mimicgan.experiments.bench import Bench
+from mimicgan.experiments.bench import GUARD, Bench
 from mimicgan.experiments.cases import Case
 from mimicgan.experiments.defence import adversarial, kept
 from mimicgan.experiments.options import Callback, ExperimentOptions
@@ -31,6 +31,8 @@ BPDA = (0.1, 0.3)
 SQUARE = (0.05, 0.1, 0.3)
 METHODS = ("observed", "median", "adversarial-training", "universal", "default")
 HARDENED = ("observed", "adversarial-training", "hardened")
+HARDENING = ("mimicgan.training.hardening", "mimicgan.models.restorer")
+ON_BATCHES = ("observed", "universal", "hardened", "default")
 FITS = 2
 """Restorers that the model-space attack fits."""
 MODEL_SPACE = (0.05, 0.1, 0.3)
@@ -119,7 +121,8 @@ def cases() -> tuple[Case, ...]:
             f"eps={eps:g}",
             undamaged,
             HARDENED if hardened else METHODS,
-            code=("mimicgan.attacks",),
+            code=("mimicgan.attacks", "mimicgan.purify", *(HARDENING if hardened else ())),
+            settings=GUARD if hardened else {},
             adversary=partial(
                 adversarial,
                 name=name,
@@ -135,24 +138,34 @@ def cases() -> tuple[Case, ...]:
         for task, name, gradient, every in kinds
         for eps in every
     )
-    made = {
-        ("model-space", f"eps={eps:g}"): partial(model_space, eps=eps) for eps in MODEL_SPACE
-    } | {("batch-game", game): partial(batch_game, game=game) for game in GAMES}
-    others = tuple(
+    several = tuple(
         Case(
-            task,
-            variant,
+            "model-space",
+            f"eps={eps:g}",
             undamaged,
-            ("observed", "universal", "hardened", "default"),
-            code=("mimicgan.attacks",),
-            adversary=adversary,
+            ON_BATCHES,
+            code=("mimicgan.attacks", "mimicgan.match", "mimicgan.purify"),
+            settings=asdict(MatchSettings()),
+            adversary=partial(model_space, eps=eps),
             defended=True,
-            judged=1 if variant == "one attacked" else None,
-            shuffled=variant == SHUFFLED,
         )
-        for (task, variant), adversary in made.items()
+        for eps in MODEL_SPACE
     )
-    return by_gradient + others
+    games = tuple(
+        Case(
+            "batch-game",
+            game,
+            undamaged,
+            ON_BATCHES,
+            code=("mimicgan.attacks",),
+            adversary=partial(batch_game, game=game),
+            defended=True,
+            judged=1 if game == "one attacked" else None,
+            shuffled=game == SHUFFLED,
+        )
+        for game in GAMES
+    )
+    return by_gradient + several + games
 
 
 def adaptive(

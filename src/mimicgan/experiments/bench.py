@@ -55,7 +55,9 @@ class Bench:
     @cached_property
     def hardened(self) -> nn.Module:
         """The classifier of adversarial training, made at the first use and kept in ``runs``."""
-        path = self.runs / "hardened" / f"{HARDENED.seed}-{HARDENED.eps}-{HARDENED.steps}.pt"
+        code = code_digest("mimicgan.training.classifier")
+        key = f"{HARDENED.seed}-{HARDENED.eps}-{HARDENED.steps}-{code}"
+        path = self.runs / "hardened" / f"{key}.pt"
         if self.labelled is None:
             raise UserError("this bench has no labelled training images; leave the method out")
         return train_classifier(*self.labelled(), HARDENED, path)

@@ -43,6 +43,8 @@ class Case:
     strangers: Callable[[int, tuple[int, int, int], torch.Generator], Tensor] | None = None
     """(n, shape, generator) -> images (n, c, h, w) in [0, 1] of another kind than the prior's, in
     the place of the bench's; they have no labels."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings that decide the damage."""
     defended: bool = False
     """Whether the images may be attacked: what looks undamaged is then cleaned too."""
     extra: dict[str, Any] = field(default_factory=dict)

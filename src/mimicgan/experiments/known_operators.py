@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mimicgan.corruptions import corrupt
+from mimicgan.corruptions import corrupt, gaussian_blur
 from mimicgan.experiments.cases import Damaging
 from mimicgan.images import to_internal
 
@@ -25,27 +25,41 @@ class KnownDamage(nn.Module):
         return to_internal(self.damage((x + 1) / 2, self.draw()))
 
 
-def relaxed_binary(
-    name: str, low: float, per_image: bool, width: float = 0.1
-) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """The binary corruption ``name`` with straight-through gradients.
-
-    Forward it is the corruption itself; backward it is a sigmoid of ``width`` around the median,
-    because a threshold has no gradient of its own.
-    """
+def straight_through(name: str, smooth: Callable[[Tensor], Tensor]) -> Damaging:
+    """The corruption ``name``, with the gradient of ``smooth`` where it has none of its own."""
 
     def damage(images: Tensor, generator: torch.Generator) -> Tensor:
-        hard = corrupt(name, images.detach(), generator)
-        flat = images.detach().flatten(1) if per_image else images.detach().reshape(1, -1)
-        median = flat.quantile(0.5, dim=1).view(-1, 1, 1, 1)
-        soft = low + (1 - low) * torch.sigmoid((images - median) / width)
-        return soft + (hard - soft).detach()
+        exact = corrupt(name, images.detach(), generator)
+        soft = smooth(images)
+        return soft + (exact - soft).detach()
 
     return damage
 
 
+def _threshold(low: float, per_image: bool, width: float = 0.1) -> Callable[[Tensor], Tensor]:
+    """A sigmoid of ``width`` around the median, from ``low`` to 1."""
+
+    def smooth(images: Tensor) -> Tensor:
+        flat = images.detach().flatten(1) if per_image else images.detach().reshape(1, -1)
+        median = flat.quantile(0.5, dim=1).view(-1, 1, 1, 1)
+        return low + (1 - low) * torch.sigmoid((images - median) / width)
+
+    return smooth
+
+
+def _grey(images: Tensor) -> Tensor:
+    return gaussian_blur(images, 25).mean(dim=1, keepdim=True).expand_as(images)
+
+
 RELAXED: dict[str, Damaging] = {
-    "binary": relaxed_binary("binary", 0.5, per_image=True),
-    "binary-global": relaxed_binary("binary-global", 0.5, per_image=False),
-    "binary-black": relaxed_binary("binary-black", 0.0, per_image=True),
+    name: straight_through(name, smooth)
+    for name, smooth in {
+        "binary": _threshold(0.5, per_image=True),
+        "binary-global": _threshold(0.5, per_image=False),
+        "binary-black": _threshold(0.0, per_image=True),
+        "gray-blur": lambda x: gaussian_blur(x, 15).clamp(max=120 / 255),
+        "gray-blur-text": _grey,
+        # OpenCV's filter is no tensor operation; it keeps most of an image.
+        "stylize": lambda x: x,
+    }.items()
 }

@@ -77,8 +77,8 @@ def clean_inversion(sample: Sample, bench: Bench) -> Outcome:
 def known_corruption(sample: Sample, bench: Bench) -> Outcome:
     """Upper bound: Algorithm 1 with the true damage as a fixed surrogate.
 
-    Dropped pixels are those that were drawn for these images. A binary damage is exact forward and
-    a sigmoid backward (straight-through), because a threshold has no gradient.
+    Dropped pixels are those that were drawn for these images. A damage without a useful gradient,
+    as a threshold, is exact forward and smooth backward (straight-through).
     """
     damage = sample.case.relaxed or sample.case.damage
     started = time.perf_counter()
@@ -204,7 +204,7 @@ METHODS: dict[str, Method] = {
     "default": Method(
         default,
         (*GAN, "restorer"),
-        ("mimicgan.match",),
+        ("mimicgan.restore", "mimicgan.purify"),
         lambda: asdict(MatchSettings()),
     ),
     "hardened": Method(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, check_seed
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ class ExperimentOptions:
         self.share()
         if self.images < 1 or self.batch < 1 or not self.seeds:
             raise UserError("images, batch and seeds must be at least one; raise them")
+        if self.threads is not None and self.threads < 1:
+            raise UserError(f"threads must be at least one, not {self.threads}")
+        # A seed that came twice would count its images twice.
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError("a seed is given twice; give each once")
+        for seed in self.seeds:
+            check_seed(seed)
 
     def share(self) -> tuple[int, int]:
         """(i, n) of ``shard``; UserError when it is not 0 <= i <= n with n >= 1."""

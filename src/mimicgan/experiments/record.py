@@ -52,6 +52,7 @@ def _row(key: tuple[str, str, str], items: list[Measured]) -> Row:
         "variant": variant,
         "method": method,
         **items[0].unit.case.extra,
+        "seeds": sorted({item.unit.seed for item in items}),
         "n_images": total,
         **_accuracy(items),
         "psnr": round(sum(o.psnr_sum for o in outcomes) / total, 4),
@@ -93,19 +94,31 @@ def _accuracy(items: list[Measured]) -> Row:
     }
 
 
-def with_earlier(rows: list[Row], record: dict[str, Any]) -> list[Row]:
-    """``rows``, and those of an earlier record that are of more images, each with its origin."""
+def with_earlier(rows: list[Row], record: dict[str, Any], seeds: tuple[int, ...]) -> list[Row]:
+    """``rows``, and those of an earlier record that these do not replace, each with its origin.
+
+    An earlier row stays where there is none now, or where it is of more images and has all
+    ``seeds``: the rows of a table should be of the same draws.
+    """
     settings = record["settings"].get("methods", {})
     kept = {_place(row): row for row in rows}
     for row in record["rows"]:
-        if row["n_images"] > kept.get(_place(row), {"n_images": 0})["n_images"]:
+        now = kept.get(_place(row))
+        more = now is None or row["n_images"] > now["n_images"]
+        if more and (now is None or set(seeds) <= set(seeds_of(row))):
             origin = {"date": record["date"], "command": record["command"]}
+            origin["weights"] = record["settings"]["weights"]
             if settings.get(row["method"]):
                 origin["settings"] = settings[row["method"]]
             # What was kept before says for itself where it comes from.
             kept[_place(row)] = row if "date" in row else origin | row
     order = dict.fromkeys([*map(_place, record["rows"]), *map(_place, rows)])
     return [kept[place] for place in order]
+
+
+def seeds_of(row: Row) -> list[int]:
+    """The seeds of a row's images."""
+    return row.get("seeds") or [int(seed) for seed in row.get("accuracy_by_seed", {})]
 
 
 def _place(row: Row) -> tuple[str, str, str]:

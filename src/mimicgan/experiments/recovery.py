@@ -5,6 +5,7 @@ from pathlib import Path
 from mimicgan.corruptions import FACE_CORRUPTIONS
 from mimicgan.experiments.bench import Bench, face_bench
 from mimicgan.experiments.cases import Case
+from mimicgan.experiments.known_operators import RELAXED
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.runner import Experiment, run
 
@@ -36,6 +37,7 @@ def cases() -> tuple[Case, ...]:
             code=("mimicgan.corruptions",),
             batch=OBSERVATIONS,
             drawn_once=c.name in FIXED,
+            relaxed=RELAXED.get(c.name),
         )
         for c in FACE_CORRUPTIONS.values()
     )

@@ -54,18 +54,28 @@ def run(
         result = options.out / f"{name}.json"
         archive = options.out / "measurements" / f"{name}.jsonl"
         earlier = units.load_all(archive) if options.extend else {}
+        if options.images > len(bench.images):
+            raise UserError(
+                f"there are only {len(bench.images)} images; give --images {len(bench.images)} or "
+                "fewer"
+            )
         wanted = units.units_of(cases, options)
+        if not wanted:
+            raise UserError(
+                f"{options.images} images do not fill a portion; give --images "
+                f"{min(case.batch or 1 for case in cases)} or more"
+            )
         keys = {unit_id(unit): units.key_of(unit, bench, options) for unit in wanted}
 
         def path(unit: Unit) -> Path:
             return options.runs / experiment.name / f"{keys[unit_id(unit)]}.json"
 
         def known(unit: Unit) -> units.State | None:
-            for state in (units.load(path(unit)), earlier.get(keys[unit_id(unit)])):
-                current = state is not None and state["code"] == units.code_of(unit)
-                if current or (state is not None and options.trust_old_code):
-                    return state
-            return None
+            found = (units.load(path(unit)), earlier.get(keys[unit_id(unit)]))
+            states = [state for state in found if state is not None]
+            current = [state for state in states if state["code"] == units.code_of(unit)]
+            old = states if options.trust_old_code else []
+            return next(iter([*current, *old]), None)
 
         mine = share_of(wanted, [path(unit) for unit in wanted], options)
         missing = [unit for unit in mine if known(unit) is None]
@@ -86,7 +96,7 @@ def run(
         units.save_all(archive, earlier | states)
         rows = rows_of(measured)
         if options.extend and result.exists():
-            rows = with_earlier(rows, read_record(result))
+            rows = with_earlier(rows, read_record(result), options.seeds)
         write_record(result, experiment.name, rows, options, bench, len(wanted) - len(found))
         return result
 

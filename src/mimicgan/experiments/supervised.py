@@ -58,7 +58,7 @@ def _key(sample: Sample, bench: Bench, settings: SupervisedSettings) -> str:
         "variant": case.variant,
         "settings": asdict(settings),
         "shape": bench.prior.image_shape,
-        "code": code_digest("mimicgan.models.restorer", *case.code),
+        "code": code_digest("mimicgan.training.supervised", *case.code),
     }
     if settings.warm and bench.prior.restorer is not None:
         parts["start"] = bench.weights["restorer"]

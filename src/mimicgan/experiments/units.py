@@ -82,15 +82,18 @@ def units_of(cases: tuple[Case, ...], options: ExperimentOptions) -> list[Unit]:
 def key_of(unit: Unit, bench: Bench, options: ExperimentOptions) -> str:
     """Name of a unit's measurement: a digest of all that decides it but the code."""
     method, case = METHODS[unit.method], unit.case
-    used = (*method.weights, "classifier")
+    # An attack may use any of the networks.
+    used = (*method.weights, "classifier") if case.adversary is None else tuple(bench.weights)
     parts = {
         # A method that sees no damage is measured once for all of them.
         "case": "clean" if method.of_clean else f"{case.task}/{case.variant}",
         "method": unit.method,
         "seed": unit.seed,
-        "images": [unit.start, unit.stop],
+        # The number of the portion seeds its damage and its method.
+        "images": [unit.batch, unit.start, unit.stop],
         "split": options.split,
         "settings": method.settings(),
+        "damage": {} if method.of_clean else case.settings,
         "weights": {name: bench.weights[name] for name in used if name in bench.weights},
     }
     text = json.dumps(parts, sort_keys=True, default=str)

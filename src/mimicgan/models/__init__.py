@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mimicgan.errors import UserError
 from mimicgan.models.dcgan import DcganDiscriminator, DcganGenerator
 from mimicgan.models.fashion import LATENT, FashionDiscriminator, FashionGenerator
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The networks of one kind of prior: factories that need no argument.
-
-    Those of an architecture with a choice of ``width`` take it.
-    """
+    """The networks of one kind of prior: factories that need no argument."""
 
     generator: Callable[..., Any]
     discriminator: Callable[..., Any]
     encoder: Callable[..., Any]
+    widths: bool = False
+    """Whether the factories take a ``width``."""
 
 
 ARCHITECTURES = {
@@ -26,13 +26,13 @@ ARCHITECTURES = {
         FashionGenerator, FashionDiscriminator, lambda: FashionDiscriminator(2 * LATENT, width=32)
     ),
     "dcgan": Architecture(
-        DcganGenerator, DcganDiscriminator, partial(DcganDiscriminator, 2 * LATENT)
+        DcganGenerator, DcganDiscriminator, partial(DcganDiscriminator, 2 * LATENT), widths=True
     ),
 }
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture called ``name``; KeyError names those that exist."""
+    """The architecture called ``name``; UserError names those that exist."""
     if name not in ARCHITECTURES:
-        raise KeyError(f"no architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
+        raise UserError(f"no architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]

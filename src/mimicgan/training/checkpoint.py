@@ -4,12 +4,29 @@ import hashlib
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, at_least, check_seed
 from mimicgan.files import written_whole
+
+
+class Run(Protocol):
+    """Settings that every training has."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def check(run: Run) -> None:
+    """ValueError for settings with which nothing is trained."""
+    at_least(1, steps=run.steps, batch=run.batch)
+    check_seed(run.seed)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

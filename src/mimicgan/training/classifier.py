@@ -27,6 +27,9 @@ class ClassifierSettings:
     start (Wong et al. 2020), in the pixels; 0 for clean images."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        checkpoint.check(self)
+
 
 def train_classifier(
     images: Tensor,

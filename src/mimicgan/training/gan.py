@@ -10,7 +10,7 @@ sees to both. The encoder is thrown away at the end.
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicgan.errors import UserError
 from mimicgan.models import Architecture, architecture
 from mimicgan.training import checkpoint
 from mimicgan.training.ranks import Ranks
@@ -51,13 +52,26 @@ class GanSettings:
     """Mirror half of the real images, as faces allow."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        checkpoint.check(self)
+        if self.warmup and not self.reconstruction:
+            raise ValueError("without a reconstruction loss a warmup learns nothing; give warmup 0")
+
     def networks(self) -> Architecture:
-        """The factories of the architecture, at the width asked for."""
+        """The factories of the architecture, at the width asked for.
+
+        UserError for an architecture that there is not, or a width that it does not leave open.
+        """
         parts = architecture(self.architecture)
         if self.width is None:
             return parts
-        made = (partial(part, width=self.width) for part in astuple(parts))
-        return Architecture(*made)
+        if not parts.widths:
+            raise UserError(f"{self.architecture} has no choice of width; leave it out")
+        return Architecture(
+            partial(parts.generator, width=self.width),
+            partial(parts.discriminator, width=self.width),
+            partial(parts.encoder, width=self.width),
+        )
 
 
 @dataclass(frozen=True)

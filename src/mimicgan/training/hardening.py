@@ -15,6 +15,7 @@ from mimicgan.images import check_images, rounded, to_internal
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.prior import Prior
 from mimicgan.random_corruption import Dice
+from mimicgan.training import checkpoint
 from mimicgan.training.restorer import Pairs, fit_restorer, random_pairs
 
 Classify = Callable[[Tensor], Tensor]
@@ -40,6 +41,9 @@ class HardenSettings:
     rate: float = 3e-3
     """Adam's learning rate, falling on one cosine."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        checkpoint.check(self)
 
 
 def harden(

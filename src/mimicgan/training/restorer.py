@@ -34,6 +34,9 @@ class RestorerSettings:
     """Adam's, falling on one cosine."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        checkpoint.check(self)
+
 
 def fit_restorer(
     model: nn.Module,

@@ -12,6 +12,7 @@ from mimicgan.images import to_internal
 from mimicgan.learnt import warm_restorer
 from mimicgan.losses import adversarial_loss
 from mimicgan.prior import Prior
+from mimicgan.training import checkpoint
 from mimicgan.training.restorer import Pairs, fit_restorer
 
 
@@ -32,6 +33,9 @@ class SupervisedSettings:
     """Start from the prior's universal restorer where it has one, as the default method does."""
     seed: int = 0
     """Seed of the images and damages that are drawn."""
+
+    def __post_init__(self) -> None:
+        checkpoint.check(self)
 
 
 def train_supervised(
