@@ -384,15 +384,20 @@ def test_the_error_of_a_restorer_is_told_where_the_damage_fits() -> None:
         ({"batch": 0}, "1"),
         ({"seed": 2**64}, "give 0 to"),
         ({"pgd": MimicSettings(restarts=0)}, "restarts 0"),
-        ({"match": {"bank": 1}}, "bank 1"),
-        ({"match": {"parents": 0}}, "parents 0"),
-        ({"match": {"starts": 0}}, "starts 0"),
-        ({"match": {"attempts": 0}}, "attempts 0"),
     ],
 )
 def test_slips_in_the_settings_are_told_before_any_work(slip: dict, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
         Settings(**slip)
+
+
+@pytest.mark.parametrize(
+    "slip", [{"bank": 1}, {"parents": 0}, {"sample": 0}, {"starts": 0}, {"attempts": 0}]
+)
+def test_a_fit_that_could_not_run_is_refused(slip: dict[str, int]) -> None:
+    ((name, value),) = slip.items()
+    with pytest.raises(ValueError, match=f"{name} {value} is too small"):
+        MatchSettings(**slip)
 
 
 def test_images_with_a_gradient_are_restored_like_others(prior) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicgan.errors import UserError
 from mimicgan.models import architecture
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.models.fashion import FashionDiscriminator, FashionGenerator

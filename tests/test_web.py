@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -272,6 +273,48 @@ def test_samples_are_scored_and_fit_a_phone(server: Server, browser: Any) -> Non
     user.sees("#preview", "the samples are clothes")
     assert not user.page.locator("#download").is_visible()
     user.leave()
+
+
+def test_values_made_by_hand_reach_no_file_and_no_address(tmp_path: Path) -> None:
+    """As a value of the field for files, and of others that take none."""
+    secrets = [tmp_path / "secret.png", tmp_path / "secret.svg"]
+    write_images(tmp_path, ["secret.png"], torch.full((1, 1, 28, 28), 0.5))
+    secrets[1].write_text("<svg/>")
+    (tmp_path / "server").mkdir()
+    running = Server(tmp_path / "server")
+    try:
+        for where in (1, 0, 2, 5):
+            for path in (*map(str, secrets), f"{running.address}/config"):
+                value = {"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+                choices: list[Any] = ["My pictures", [], "dropped", "middle", 25, "fashion-mnist"]
+                choices[where] = [value] if where == 1 else value
+                told = answered(running.address, choices)
+                assert "1 picture" not in told, told
+                assert "file=" not in told, told
+        assert running.files() == []
+    finally:
+        assert running.stop() == 130
+
+
+def answered(address: str, choices: list[Any]) -> str:
+    """What the page's own interface says to ``choices``, sent without a browser."""
+    with urlopen(f"{address}/config") as got:
+        parts = json.load(got)["dependencies"]
+    show = next(part["id"] for part in parts if len(part["inputs"]) == len(choices))
+    key = f"by-hand-{time.monotonic_ns()}"
+    body = {"data": choices, "fn_index": show, "session_hash": key}
+    request = Request(
+        f"{address}/gradio_api/queue/join",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    with urlopen(request) as got:
+        got.read()
+    with urlopen(f"{address}/gradio_api/queue/data?session_hash={key}", timeout=60) as lines:
+        for line in lines:
+            if b"process_completed" in line:
+                return str(line.decode())
+    raise AssertionError("no answer")
 
 
 def test_cancel_and_then_again(server: Server, browser: Any) -> None:

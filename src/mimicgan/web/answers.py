@@ -17,6 +17,8 @@ from mimicgan.web.limits import Limits
 from mimicgan.web.visitors import Visitor, Visitors
 
 OWN, SAMPLE = "My pictures", "Samples"
+GONE = dict.fromkeys(("verdict", "download", "cards", "losses", "details"), "")
+"""The parts of the page that show a result, when it is there no more."""
 FRESH = 0.5
 """Seconds between two looks at a job."""
 
@@ -83,10 +85,11 @@ class Answers:
             visitor.begin(job)
             self._runner.submit(job)
         except UserError as error:
-            yield over(render.box("bad", "Nothing was restored", f"{error}."))
+            visitor.drop()
+            yield over(render.box("bad", "Nothing was restored", f"{error}."), **GONE)
             return
         try:
-            yield {"busy": True, "status": render.progress(job, self._runner.ahead(job))}
+            yield {"busy": True, "status": render.progress(job, self._runner.ahead(job)), **GONE}
             last: tuple[Any, ...] = ()
             while not job.finished:
                 now = (len(job.losses), self._runner.ahead(job), job.state)

@@ -78,6 +78,8 @@ def build(answers: Answers, priors: list[tuple[str, str]], limits: Limits) -> gr
                 details = gr.HTML(visible=False, elem_id="details")
         gr.Markdown(FOOTER)
         choices = [source, files, kind, strength, count, prior]
+        for part in (effort, *choices):
+            _fetch_nothing(part)
         places = {
             "preview": preview,
             "status": status,
@@ -100,20 +102,23 @@ def _drop(limits: Limits) -> Any:
         height=220,
         elem_id="files",
     )
-    plain = files.async_move_resource_to_block_cache
-
-    async def uploaded_only(path: Any) -> Any:
-        # A value made by hand may be an address, which gradio would go and fetch.
-        if "://" in str(path):
-            raise gr.Error("upload a file", print_exception=False)
-        return await plain(path)
-
     # Of this one alone: for a subclass gradio writes a stub beside this file.
-    files.async_move_resource_to_block_cache = uploaded_only
     files.preprocess = lambda payload: [
         (Path(f.path), f.orig_name or Path(f.path).name) for f in payload or ()
     ]
     return files
+
+
+def _fetch_nothing(part: Any) -> None:
+    """A value made by hand may be an address, which gradio would go and fetch for any part."""
+    plain = part.async_move_resource_to_block_cache
+
+    async def local_only(path: Any) -> Any:
+        if "://" in str(path):
+            raise gr.Error("upload a file", print_exception=False)
+        return await plain(path)
+
+    part.async_move_resource_to_block_cache = local_only
 
 
 def _wire(

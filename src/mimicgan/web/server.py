@@ -220,6 +220,9 @@ def _app(blocks: Any, door: Door, limits: Limits, visitors: Visitors) -> Any:
     mono = [gr.themes.Font(name) for name in ("ui-monospace", "monospace")]
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, limits=limits, visitors=visitors)
+    # Only for a page that says so gradio refuses the server's own files as values of its parts:
+    # launch() sets both, mounting neither.
+    blocks.has_launched = blocks.is_running = True
     return gr.mount_gradio_app(
         app,
         blocks,
