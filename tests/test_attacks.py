@@ -49,6 +49,20 @@ def test_deepfool_finds_a_small_change(model, images) -> None:
     assert (out - images).flatten(1).norm(dim=1).max() < 1
 
 
+@pytest.mark.parametrize("name", ["fgsm", "deepfool"])
+def test_images_as_other_code_leaves_them_are_attacked_all_the_same(name, model, images) -> None:
+    expected = attacked(name, model, images)
+    with torch.no_grad():
+        assert torch.equal(attacked(name, model, images), expected)
+    with torch.inference_mode():
+        assert torch.equal(attacked(name, model, images.clone()), expected)
+    assert torch.equal(attacked(name, model, images.clone().requires_grad_()), expected)
+    # What rounding left beside the range counts as its end.
+    beside = images.clone()
+    beside[0, 0, 0, 0] = -5e-6
+    assert attacked(name, model, beside).min() >= 0
+
+
 def test_wrong_names_and_labels_are_refused(model, images) -> None:
     with pytest.raises(UserError, match="fgsm"):
         attacked("none such", model, images)

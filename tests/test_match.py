@@ -1,5 +1,6 @@
 """Matching distributions: the distance, the fit, the learnt damage on disk, the default method."""
 
+import math
 import sys
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from mimicgan.presets import REALISM, MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
-from mimicgan.set_distance import SetDistance, random_corners
+from mimicgan.set_distance import SetDistance, random_corners, thinned
 from mimicgan.variations import same_greys, same_moments, same_place, stuck, turned
 from prior_cases import untrained_generator
 
@@ -267,11 +268,40 @@ def test_the_mismatch_of_a_prior_grows_with_what_it_gets_wrong(fashion) -> None:
 def test_pairs_are_learnt_damage_and_random_damage(fashion) -> None:
     bank = fashion.images[:50].float() / 127.5 - 1
     generator = torch.Generator().manual_seed(0)
-    damage = fit_damage(bank, bank, SMALL, generator).damage
+    damage = fit_damage(bank, bank, SMALL, generator).damage.still()
     damaged, clean = simulated_pairs(damage, bank, SMALL)(0, generator)
     assert damaged.shape == clean.shape == (SMALL.restorer_batch, 1, 28, 28)
     known = {tuple(x.flatten().tolist()) for x in bank}
     assert all(tuple(x.flatten().tolist()) in known for x in clean)
+    alike = torch.isclose(damaged, damage(clean), atol=1e-4).flatten(1).all(dim=1)
+    learnt = SMALL.restorer_batch - round(SMALL.random_share * SMALL.restorer_batch)
+    assert alike[:learnt].all()
+    assert not alike[learnt:].all()
+
+
+def test_a_bank_no_larger_than_the_observations_tells_a_misfit(prior, fashion) -> None:
+    y = 1 - fashion.images[:60].float() / 255
+    result = package_restore(y, prior, Settings(match=replace(TINY, bank=50)))
+    assert result.misfit is not None
+    assert math.isfinite(result.misfit)
+
+
+def test_a_set_is_thinned_from_every_column() -> None:
+    for count in (60, 128, 256, 384):
+        places = torch.arange(count * 784)
+        kept = thinned(places, 50000)
+        assert len(kept.unique()) == min(50000, len(places))
+        assert len((kept % 28).unique()) == 28
+    edges = torch.arange(2 * 27 * 28)
+    assert len((thinned(edges) % 28).unique()) == 28
+
+
+def test_patches_reach_the_last_column_and_fit_small_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = random_corners((1, 6, 4), generator, 200)
+    assert {row for row, _ in corners} == {0, 1, 2}
+    assert {column for _, column in corners} == {0}
+    assert set(random_corners((1, 2, 1), generator)) == {(0, 0)}
 
 
 def test_the_default_method_repeats_to_the_bit_and_minds_the_seed(prior, fashion) -> None:
@@ -293,6 +323,7 @@ def test_constant_images_and_few_of_them_are_no_accident(prior, count: int, valu
     assert result.images.isfinite().all()
     assert result.images.shape == y.shape
     assert (result.misfit is None) == (count < SMALL.fewest)
+    assert result.misfit is None or math.isfinite(result.misfit)
 
 
 def test_one_image_given_many_times_comes_back_as_one(prior, fashion) -> None:
@@ -353,6 +384,7 @@ def test_realism_looks_for_images_of_the_generator(prior) -> None:
     assert len(steps) == 2 * REALISM.iterations
     assert steps[REALISM.iterations - 1].loss < 0.7 * steps[0].loss
     plain = package_restore((1 - truth) / 2, prior, Settings(), damage=damage)
+    assert damage.surrogate.training
     assert plain.latents is None
     torch.testing.assert_close(plain.images, (truth + 1) / 2)
 

@@ -363,6 +363,14 @@ def test_hardening_takes_clean_images_in_the_place_of_generated_ones(
             model.harden(settings, images=wrong)
 
 
+def test_hardening_bears_what_rounding_leaves_beside_the_range(prior, classifier, images) -> None:
+    beside = images.clone()
+    beside[:, :, :5] = -5e-6
+    model = Purified(classifier, prior)
+    model.harden(HardenSettings(steps=40, batch=16), images=beside)
+    assert all(p.isfinite().all() for p in model.damage.restorer.parameters())
+
+
 def test_hardening_learns_to_undo_attacks_and_leaves_the_classifier_alone(
     prior, classifier
 ) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimicgan.errors import UserError, needed
 from mimicgan.images import check_images, to_user
 from mimicgan.prior import Prior
+from mimicgan.training.checkpoint import seeded
 from mimicgan.user_classifier import answers, check_logits, in_eval, lent
 
 
@@ -98,8 +99,8 @@ def attacked(
     cleverhans has it when it is given none. ``name`` is one of ``ATTACKS``, foolbox's, which clips
     to [0, 1] at every step; or ``square``, which sees no gradient and tries up to ``queries``
     changes of an image (500, where its authors allow 10,000; ART asks the model three times for
-    each). An image that is not fooled comes back changed as well, but from ``cw-l2`` and
-    ``deepfool``. ``model`` is used in eval mode and stays as it was. UserError for a name that
+    each). An image that is not fooled comes back changed as well, but from ``cw-l2``.
+    ``model`` is used in eval mode and stays as it was. UserError for a name that
     there is not, labels out of range, an eps outside of (0, 1], a model that gives no logits, or
     when foolbox is missing; ValueError for images of another shape or range.
     """
@@ -107,8 +108,11 @@ def attacked(
         raise UserError(f"no attack {name!r}; there are: {', '.join([*ATTACKS, SQUARE])}")
     if batch < 1 or queries < 1:
         raise UserError(f"batch {batch} with {queries} queries makes no sense; give 1 or more")
-    with lent(model):
+    with lent(model), torch.inference_mode(False), torch.enable_grad():
         model, logits = _attackable(model, images, labels, eps=eps, batch=batch)
+        # foolbox refuses what rounding left beside the range; and it needs gradients of its own.
+        images = images.detach().clamp(0, 1)
+        labels = None if labels is None else labels.clone()
         if name == SQUARE:
             return _square(model, images, labels, eps, seed, batch, queries, logits.shape[1])
         foolbox = _foolbox()
@@ -116,8 +120,7 @@ def attacked(
         targets = logits.argmax(dim=1) if labels is None else labels
         attack = ATTACKS[name]
         made = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed, images.device):
             for x, y in zip(torch.split(images, batch), torch.split(targets, batch), strict=True):
                 method = attack.make(eps)
                 bound = eps if attack.bounded else None

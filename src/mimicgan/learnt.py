@@ -16,6 +16,7 @@ from mimicgan.files import written_whole
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.tensor_files import built, fingerprint, tensors_of
+from mimicgan.training.checkpoint import seeded
 
 FORMAT = "mimicgan-damage-1"
 REMEDY = "make it again with `restore --save-damage`"
@@ -166,6 +167,5 @@ def warm_restorer(prior: Prior, seed: int) -> nn.Module:
     """A restorer to train further: a copy of the prior's, or a fresh one where it has none."""
     if prior.restorer is not None:
         return copy.deepcopy(prior.restorer)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return Restorer(prior.image_shape)

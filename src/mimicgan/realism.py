@@ -9,6 +9,7 @@ from mimicgan.learnt import Damage
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
+from mimicgan.user_classifier import lent
 
 CANDIDATES = 1024
 """Latents among which the starts are looked for."""
@@ -48,11 +49,13 @@ def realistic(
     latents = prior.draw(CANDIDATES, generator) if known is None else known[:CANDIDATES]
     images = prior.images_of(latents).flatten(1)
     found = []
-    for part, near in zip(torch.split(y, batch), torch.split(restored, batch), strict=True):
-        start = latents[torch.cdist(near.flatten(1), images).argmin(dim=1)]
-        goal = torch.cat([part, near], dim=1)
-        z, _ = mimic(goal, prior, REALISM, generator, both, callback, start=start)
-        found.append(z)
+    # The damage may be a user's own network.
+    with lent(both):
+        for part, near in zip(torch.split(y, batch), torch.split(restored, batch), strict=True):
+            start = latents[torch.cdist(near.flatten(1), images).argmin(dim=1)]
+            goal = torch.cat([part, near], dim=1)
+            z, _ = mimic(goal, prior, REALISM, generator, both, callback, start=start)
+            found.append(z)
     return torch.cat(found)
 
 

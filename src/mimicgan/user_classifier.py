@@ -38,10 +38,10 @@ def in_eval(classifier: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def lent(classifier: nn.Module) -> Iterator[None]:
-    """``classifier`` comes back as it was: in its mode, with no gradient on its parameters."""
-    modes = {part: part.training for part in classifier.modules()}
-    live = [p for p in classifier.parameters() if p.requires_grad]
+def lent(network: nn.Module) -> Iterator[None]:
+    """``network`` comes back as it was: in its mode, with no gradient on its parameters."""
+    modes = {part: part.training for part in network.modules()}
+    live = [p for p in network.parameters() if p.requires_grad]
     for p in live:
         p.requires_grad_(False)
     try:

@@ -15,7 +15,7 @@ import tyro
 from rich.table import Table
 from torch import Tensor
 
-from mimicgan.commands.flags import ComputeFlags
+from mimicgan.commands.flags import ComputeFlags, check_result
 from mimicgan.corruptions import corrupt
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
@@ -23,7 +23,7 @@ from mimicgan.files import written_whole
 from mimicgan.image_files import read_images, write_images
 from mimicgan.images import to_internal
 from mimicgan.learnt import Damage
-from mimicgan.metrics import accuracy
+from mimicgan.metrics import accuracy, wilson
 from mimicgan.presets import DEFENSE_GAN
 from mimicgan.pretrained import load_classifier, load_prior
 from mimicgan.prior import Prior
@@ -70,8 +70,7 @@ class Bench(ComputeFlags):
             raise UserError(f"--repeats {self.repeats} measures nothing; give 1 or more")
         if not FIRST <= self.folder <= 10_000:
             raise UserError(f"--folder {self.folder} makes no sense; give {FIRST} to 10000")
-        if self.out.is_dir():
-            raise UserError(f"--out {self.out} is a folder; name a file, as {self.out}/bench.json")
+        check_result(self.out)
         prior = load_prior("fashion-mnist")
         clean = fashion_mnist.sample().images[:100].float() / 255
         observed = corrupt("negative-blur", clean, torch.Generator().manual_seed(0))
@@ -96,7 +95,7 @@ class Bench(ComputeFlags):
                     }
                     done += 1
                     advance(done, name)
-            damaged, labels = self._damaged()
+            damaged, labels, distinct = self._damaged()
             further = restore(damaged, prior, damage=learnt)
             rows["further"] = {
                 "method": f"{len(damaged)} further images, damage learnt before",
@@ -106,7 +105,7 @@ class Bench(ComputeFlags):
                 "peak_memory_mb": _peak(),
             }
             advance(done + 1, "further images")
-            rows["folder"] = self._folder(prior, damaged, labels)
+            rows["folder"] = self._folder(prior, damaged, labels, distinct)
             advance(done + 2, "folder")
         slow = rows["Algorithm 1, 100 images"]["seconds_per_image"]
         rows["folder"]["faster_than_algorithm_1"] = round(
@@ -128,17 +127,22 @@ class Bench(ComputeFlags):
         self._write(list(rows.values()))
         screen.result({"command": "bench", "result": str(self.out), "rows": list(rows.values())})
 
-    def _damaged(self) -> tuple[Tensor, Tensor]:
-        """Damaged test images (n, c, h, w) in [0, 1], and their labels (n,)."""
+    def _damaged(self) -> tuple[Tensor, Tensor, int]:
+        """Damaged test images (n, c, h, w) in [0, 1], their labels (n,), how many are distinct."""
         try:
-            data = fashion_mnist.load("test")
+            fashion_mnist.find()
         except UserError:
             data = fashion_mnist.sample()
+        else:
+            data = fashion_mnist.load("test")
         index = torch.arange(self.folder) % len(data.images)
         clean, labels = data.images[index].float() / 255, data.labels[index]
-        return corrupt("negative-blur", clean, torch.Generator().manual_seed(1)), labels
+        damaged = corrupt("negative-blur", clean, torch.Generator().manual_seed(1))
+        return damaged, labels, min(self.folder, len(data.images))
 
-    def _folder(self, prior: Prior, damaged: Tensor, labels: Tensor) -> dict[str, Any]:
+    def _folder(
+        self, prior: Prior, damaged: Tensor, labels: Tensor, distinct: int
+    ) -> dict[str, Any]:
         """The command from start to end on a folder of pictures, and what came out of it."""
         with TemporaryDirectory() as place:
             source, out = Path(place, "in"), Path(place, "out")
@@ -159,6 +163,8 @@ class Bench(ComputeFlags):
             parts = [classifier(to_internal(part)) for part in torch.split(images, 1000)]
         logits = torch.cat(parts)
         every, first = accuracy(logits, labels), accuracy(logits[:FIRST], labels[:FIRST])
+        # Images that come again and again make an interval no narrower.
+        once = wilson(round(every.value * distinct), distinct)
         return {
             "method": f"default, folder of {self.folder} images",
             "n_images": self.folder,
@@ -166,7 +172,8 @@ class Bench(ComputeFlags):
             "seconds_per_image": seconds / self.folder,
             "peak_memory_mb": _peak(children=True),
             "accuracy": every.value,
-            "accuracy_ci95": [every.low, every.high],
+            "accuracy_ci95": [once.low, once.high],
+            "distinct_images": distinct,
             "accuracy_first": first.value,
             "accuracy_first_ci95": [first.low, first.high],
         }

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
-from mimicgan.commands.flags import PATH, PriorFlags
+from mimicgan.commands.flags import PATH, PriorFlags, check_result
 from mimicgan.commands.sources import FASHION, SAMPLE_SHAPE, data_set
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
@@ -68,6 +68,7 @@ class Evaluate(PriorFlags):
                 f"--images {self.images} --steps {self.steps} makes no sense; give 2 images or "
                 f"more, and steps that {UPDATES} divides"
             )
+        check_result(self.out)
         prior = self.load()
         clean, labels = self._clean(prior.image_shape)
         if len(clean) < self.images:

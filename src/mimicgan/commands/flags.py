@@ -1,6 +1,7 @@
 """The flags that all commands share."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -64,6 +65,12 @@ class ComputeFlags(OutputFlags):
                 "no command uses a GPU: all draw their random numbers on the processor, for the "
                 "same seed to give the same result; leave --device out"
             )
+
+
+def check_result(out: Path | None) -> None:
+    """UserError where a result file cannot be written, before anything is measured."""
+    if out is not None and out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file, as {out}/result.json")
 
 
 @dataclass(frozen=True, kw_only=True)

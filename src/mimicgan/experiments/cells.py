@@ -1,8 +1,11 @@
 """What the tables have in common: cells, names, captions."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
+from mimicgan.experiments.methods import METHODS
+from mimicgan.experiments.record import seeds_of
 from mimicgan.experiments.unseen import CONTROL
 from mimicgan.experiments.unseen_corruptions import STRENGTHS
 
@@ -28,6 +31,8 @@ NAMES = {
 }
 BOUNDS = ("supervised", "known-corruption", "clean-inversion")
 NONE = "–"
+OLD = "†"
+"""Marks what was measured with earlier settings."""
 
 
 def percent(row: Row | None) -> str:
@@ -35,7 +40,16 @@ def percent(row: Row | None) -> str:
     if row is None:
         return NONE
     low, high = row["accuracy_ci95"]
-    return f"{100 * row['accuracy']:.1f} ± {50 * (high - low):.1f}"
+    return f"{100 * row['accuracy']:.1f} ± {50 * (high - low):.1f}{OLD if outdated(row) else ''}"
+
+
+def outdated(row: Row) -> bool:
+    """Whether a row was measured with other settings of its method than the present ones."""
+    method = METHODS.get(row.get("method", ""))
+    if method is None or "settings" not in row:
+        return False
+    now: Any = json.loads(json.dumps(method.settings(), default=str))
+    return bool(row["settings"] != now)
 
 
 def number(row: Row | None, key: str, digits: int) -> str:
@@ -86,10 +100,15 @@ def caption(record: Record) -> str:
     missing = record.get("units_missing", 0)
     partly = f" **Not finished: {missing} portions are missing.**" if missing else ""
     counts = span(row["n_images"] for row in record["rows"])
-    seeds = len(record["seeds"])
+    seeds = {tuple(seeds_of(row) or record["seeds"]) for row in record["rows"]}
     dates = sorted({row["date"] for row in record["rows"] if "date" in row})
     older = f" Some rows were measured before, from {dates[0]} on." if dates else ""
-    drawn = "1 seed" if seeds == 1 else f"{seeds} seeds, drawn independently"
+    if any(outdated(row) for row in record["rows"]):
+        older += f" {OLD} with earlier settings of the method."
+    many = span(map(len, seeds))
+    drawn = f"{many} seed{'s, drawn independently' * (many != '1')}"
+    if len(seeds) > 1:
+        drawn += "; not the same seeds in all cells"
     return (
         f"{split} n = {counts} a cell ({drawn}), "
         f"± is half of the 95 % interval. `{record['command']}`, {record['date']}.{older}{partly}"

@@ -2,7 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,6 +103,22 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     """A generator that depends on (seed, step) alone: a resumed run repeats an unbroken one."""
     mixed = random.Random(f"{seed}/{step}").getrandbits(63)
     return torch.Generator().manual_seed(mixed)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Random numbers of the processor, and of ``device`` if it is a GPU, begin at ``seed``.
+
+    The caller's own stay as they were.
+    """
+    gpu = device if device is not None and device.type == "cuda" else None
+    with torch.random.fork_rng(devices=[] if gpu is None else [gpu]):
+        # torch.manual_seed would seed every GPU of the caller's.
+        torch.default_generator.manual_seed(seed)
+        if gpu is not None:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> torch.Tensor:

@@ -43,8 +43,7 @@ def train_classifier(
 
     UserError or ValueError where that is of other images or settings.
     """
-    # The caller's own random numbers stay as they were.
-    with torch.random.fork_rng(devices=[]):
+    with checkpoint.seeded(settings.seed):
         return _train(images, labels, settings, path, every, callback)
 
 
@@ -56,7 +55,6 @@ def _train(
     every: int,
     callback: Callable[[int, float], None] | None,
 ) -> FashionClassifier:
-    torch.manual_seed(settings.seed)
     model = FashionClassifier()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)

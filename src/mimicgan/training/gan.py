@@ -95,9 +95,7 @@ class GanTraining:
         self.data = ""
         """Digest of the images; empty before they are known."""
         parts = settings.networks()
-        # The caller's own random numbers stay as they were.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+        with checkpoint.seeded(settings.seed):
             self.generator = parts.generator()
             self.discriminator = parts.discriminator()
             self.encoder = parts.encoder()

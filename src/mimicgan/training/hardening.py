@@ -75,7 +75,8 @@ def harden(
         if images is None:
             bank = rounded(prior.typical(settings.bank, generator))
         else:
-            bank = to_internal(images)
+            # A tone curve of what rounding left beside the range is no number.
+            bank = to_internal(images).clamp(-1, 1)
         restorer = fit_restorer(
             warm_restorer(prior, settings.seed),
             attacked_pairs(classify, bank, settings),

@@ -118,8 +118,7 @@ def train_universal(
     The checkpoint at ``path`` is resumed; UserError or ValueError where it is of other images or
     settings.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with checkpoint.seeded(settings.seed):
         model = Restorer((images.shape[1], images.shape[2], images.shape[3]))
     return fit_restorer(
         model,
