@@ -136,6 +136,36 @@ def test_train_gan_goes_on_and_ends_in_a_prior(
     assert "other settings" in mistake(capsys, *other)
     assert "--batch" in mistake(capsys, *command, "--batch", "1000")
     assert "no architecture" in mistake(capsys, *command, "--architecture", "x")
+    assert "no choice of width" in mistake(capsys, *command, "--width", "16")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("train gan --steps 0", "steps 0"),
+        ("train gan --reconstruction 0", "give warmup 0"),
+        (f"train gan --seed {2**64}", "out of range"),
+        ("train restorer --prior x --batch 0", "batch 0"),
+        ("train supervised --task dropped --steps 0", "steps 0"),
+        ("train classifier --steps -1", "steps -1"),
+        ("reproduce robust-classification --threads 0", "threads"),
+        ("reproduce robust-classification --seeds 4 4", "given twice"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_told_before_any_work(
+    words: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hint in mistake(capsys, *words.split())
+
+
+def test_a_supervised_training_without_validation_images_does_not_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Too few for one in ten to be kept.
+    write_images(tmp_path, ["a.png"], some((1, *GREY)))
+    words = ("--task", "dropped", "--data", tmp_path, "--out", tmp_path / "out")
+    assert "validation" in mistake(capsys, "train", "supervised", *words)
+    assert listing(tmp_path) == ["a.png"]
 
 
 def test_train_classifier(

@@ -128,10 +128,18 @@ def test_a_killed_run_goes_on_where_it_was(
     heard: list[Progress] = []
     path = run(EXPERIMENT, options, heard.append, bench)
     assert [p.done for p in heard] == list(range(8, 19))
-    whole = run(EXPERIMENT, replace(options, runs=options.runs / "anew"), None, bench)
-    assert path == whole
+    anew = replace(options, runs=options.runs / "anew", out=options.out / "anew")
+    whole = run(EXPERIMENT, anew, None, bench)
     assert path is not None
+    assert whole is not None
+    assert timeless(path) == timeless(whole)
     assert len(calls) == 12
+
+
+def timeless(path: Path) -> list[dict[str, object]]:
+    """The rows of a result, without how long they took."""
+    rows = read_record(path)["rows"]
+    return [{k: v for k, v in row.items() if k != "seconds_per_image"} for row in rows]
 
 
 def test_other_weights_settings_or_code_are_measured_anew(
@@ -188,6 +196,72 @@ def test_a_result_is_extended_where_nothing_else_is_left_of_it(
     assert {row["n_images"] for row in read_record(path)["rows"]} == {8}
 
 
+def test_a_row_of_other_seeds_gives_way_to_one_of_those_asked_for(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    run(EXPERIMENT, options, None, bench)
+    # Fewer images, but the seeds of all other rows of this table.
+    other = replace(options, seeds=(2,), images=4, methods=("observed",), extend=True)
+    path = run(EXPERIMENT, other, None, bench)
+    assert path is not None
+    rows = {(row["task"], row["method"]): row for row in read_record(path)["rows"]}
+    assert rows["inverted", "observed"]["seeds"] == [2]
+    # This one was not measured anew, and says with which networks it was made.
+    assert rows["inverted", "inverse"]["seeds"] == [0, 1]
+    assert set(rows["inverted", "inverse"]["weights"]) >= {"generator"}
+    assert len(calls) == 6
+
+
+def test_portions_of_another_size_are_measured_anew(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    """Images 4 to 8 as the second portion of 4, or as the third of 2 and more."""
+    one = replace(options, seeds=(0,), images=6, methods=("inverse",))
+    run(EXPERIMENT, one, None, bench)
+    run(EXPERIMENT, replace(one, batch=2), None, bench)
+    # The damage and the seed of images 4 and 5 are those of another portion now.
+    assert calls == [4, 2, 2, 2, 2]
+
+
+def test_an_attack_is_made_anew_for_other_networks(
+    bench: Bench, options: ExperimentOptions
+) -> None:
+    torch.manual_seed(1)
+    other = replace(bench, prior=Prior(TinyGenerator(), 4, SHAPE))
+    attacked = replace(EXPERIMENT.cases[0], adversary=lambda _bench, images, _labels, _seed: images)
+    for case, anew in ((EXPERIMENT.cases[0], False), (attacked, True)):
+        unit = units.units_of((case,), options)[0]
+        keys = [units.key_of(unit, each, options) for each in (bench, other)]
+        assert (keys[0] != keys[1]) == anew
+    guarded = replace(unit, case=replace(attacked, settings={"eps": 1}))
+    assert units.key_of(guarded, bench, options) != keys[0]
+
+
+@pytest.mark.parametrize(
+    ("slip", "hint"),
+    [
+        ({"seeds": (4, 4)}, "given twice"),
+        ({"seeds": (-1,)}, "out of range"),
+        ({"threads": 0}, "threads"),
+        ({"images": 0}, "at least one"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(slip: dict[str, object], hint: str) -> None:
+    with pytest.raises((UserError, ValueError), match=hint):
+        ExperimentOptions(**slip)
+
+
+def test_more_images_than_there_are_or_fewer_than_a_portion_are_refused(
+    bench: Bench, options: ExperimentOptions
+) -> None:
+    with pytest.raises(UserError, match="there are only"):
+        run(EXPERIMENT, replace(options, images=len(bench.images) + 1), None, bench)
+    large = Experiment("large", (replace(EXPERIMENT.cases[0], batch=8),))
+    with pytest.raises(UserError, match="--images 8 or more"):
+        run(large, replace(options, images=7), None, bench)
+    assert not options.out.exists()
+
+
 def test_shards_share_the_work_and_the_last_one_writes(
     bench: Bench, options: ExperimentOptions, calls: list[int]
 ) -> None:
@@ -205,11 +279,6 @@ def test_shards_share_the_work_and_the_last_one_writes(
     alone = replace(options, runs=options.runs / "alone", out=options.out / "alone")
     path = run(EXPERIMENT, alone, None, bench)
     assert path is not None
-
-    def timeless(path: Path) -> list[dict[str, object]]:
-        rows = read_record(path)["rows"]
-        return [{k: v for k, v in row.items() if k != "seconds_per_image"} for row in rows]
-
     assert timeless(path) == timeless(second)
 
 

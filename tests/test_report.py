@@ -8,6 +8,7 @@ import pytest
 
 from mimicgan.errors import UserError
 from mimicgan.experiments import report as module
+from mimicgan.experiments.methods import METHODS
 from mimicgan.experiments.report import MARKED, filled, main, report
 from mimicgan.experiments.tables import TABLES
 
@@ -123,6 +124,20 @@ def test_the_paper_stands_beside_the_reading_nearest_to_it(project: Path) -> Non
     )
     assert long[5].startswith("| `binary-global` (nearest to the paper) | default | 50.0 ± 2.5 |")
     assert "| 2.34 |" in long[5]
+
+
+def test_a_row_of_earlier_settings_or_other_seeds_is_told(project: Path) -> None:
+    path = project / "results" / "robust-classification.json"
+    record = json.loads(path.read_text())
+    before, now = (row for row in record["rows"] if row["method"] in ("mimicgan", "default"))
+    before |= {"settings": {"iterations": 1}, "date": "2026-01-01", "seeds": [5]}
+    now["settings"] = METHODS["default"].settings()
+    path.write_text(json.dumps(record))
+    report(project)
+    long = body(project, "robust-classification-all")
+    assert long.count("† |") == 1
+    assert "1–3 seeds, drawn independently; not the same seeds in all cells" in long
+    assert "† with earlier settings of the method." in long
 
 
 def test_the_summary_counts_what_was_gained_lost_and_flagged(project: Path) -> None:

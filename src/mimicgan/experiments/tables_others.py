@@ -165,7 +165,7 @@ def calibration(record: Record) -> str:
         seen, own = (found.get((task, variant, name)) for name in ("observed", "default"))
         cells = [percent(row) if row and "accuracy" in row else NONE for row in (seen, own)]
         cells += [number(row, "psnr", 2) for row in (seen, own)]
-        flag = NONE if own is None else f"{100 * (1 - own['understood']):.0f}"
+        flag = f"{100 * (1 - own['understood']):.0f}" if own and "understood" in own else NONE
         lines.append([words(task), words(variant), *cells, number(own, "misfit", 2), flag])
     head = [
         "Images",

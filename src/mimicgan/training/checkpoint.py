@@ -88,7 +88,10 @@ def damaged(path: Path) -> UserError:
 
 
 def digest_of(images: torch.Tensor) -> str:
-    """SHA-256 of images (n, c, h, w), in their order: a run belongs to those it began with."""
+    """SHA-256 of images (n, c, h, w), or of their labels (n,), in their order.
+
+    A run belongs to those it began with.
+    """
     return hashlib.sha256(images.contiguous().numpy().data).hexdigest()
 
 

@@ -60,7 +60,10 @@ def _train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
     first = 0
-    own = {**asdict(settings), "images": checkpoint.digest_of(images)}
+    own = {
+        **asdict(settings),
+        "images": checkpoint.digest_of(images) + checkpoint.digest_of(labels),
+    }
     state = checkpoint.load(path, own)
     if state is not None:
         first = state["step"]
@@ -68,7 +71,7 @@ def _train(
     for step in range(first, settings.steps):
         generator = checkpoint.step_generator(settings.seed, step)
         # Dropout draws from the global generator: tied to the step, a resumed run repeats it.
-        torch.manual_seed(generator.initial_seed() % 2**32)
+        torch.default_generator.manual_seed(generator.initial_seed() % 2**32)
         index = checkpoint.batch_indices(len(images), settings.batch, step, settings.seed)
         x = _augmented(images[index].float() / 127.5 - 1, generator)
         if settings.eps:
