@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mimicgan.corruptions import Function
 from mimicgan.images import to_internal
 from mimicgan.learnt import warm_restorer
-from mimicgan.losses import adversarial_loss
 from mimicgan.prior import Prior
 from mimicgan.training import checkpoint
 from mimicgan.training.restorer import Pairs, fit_restorer
@@ -27,7 +27,7 @@ class SupervisedSettings:
     learning_rate: float = 1e-3
     """Adam's, falling on one cosine."""
     adversarial: float = 1e-3
-    """Weight of log(1 - D) of the restored images, beside the l1 distance; D is the prior's
+    """Weight of -log D of the restored images, beside the l1 distance; D is the prior's
     discriminator, held fixed. Without one the term is left out."""
     warm: bool = True
     """Start from the prior's universal restorer where it has one, as the default method does."""
@@ -60,7 +60,9 @@ def train_supervised(
         apart = (restored - clean).abs().mean()
         if judge is None or not settings.adversarial:
             return apart
-        return apart + settings.adversarial * adversarial_loss(judge(restored))
+        # log(1 - D) has no lower end: against a D that does not learn, a network leaves the range
+        # of images for it.
+        return apart + settings.adversarial * functional.softplus(-judge(restored)).mean()
 
     start = prior if settings.warm else replace(prior, restorer=None)
     return fit_restorer(
