@@ -56,6 +56,8 @@ reproduce-defence: .venv/.reproduce ## attacks on a classifier, with and without
 reproduce-settings: .venv/.reproduce ## how settings were chosen, on validation images
 	$(BIN)/mimicgan reproduce sweep --split validation
 	$(BIN)/mimicgan reproduce calibration --split validation
+	$(BIN)/mimicgan train gan --data fashion-mnist --warmup 0 --reconstruction 0 --out runs/plain
+	$(BIN)/mimicgan evaluate --prior runs/plain --images 100 --steps 1000 --out results/prior-plain.json
 
 docs: .venv/.docs ## the documentation, in build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

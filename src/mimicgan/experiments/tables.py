@@ -187,6 +187,7 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "universal-perturbation": ("universal", accuracies),
     "bench": ("bench", bench),
     "prior": ("prior-fashion-mnist", prior_quality),
+    "prior-plain": ("prior-plain", prior_quality),
     "prior-faces": ("prior-faces", prior_quality),
     "recovery": ("recovery", recovery_short),
     "recovery-all": ("recovery", recovery_long),
