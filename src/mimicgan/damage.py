@@ -1,8 +1,8 @@
 """A surrogate that composes what cameras, scanners, sensors and transmission do to pictures.
 
-Geometry, resampling, blur, colour and tone, fixed gain and offset, noise, replaced pixels: each
-part is the identity at the start and has few parameters, so that some 25 observations can pin it
-down.
+Geometry, resampling, blur, edges, colour and tone, fixed gain and offset, noise, replaced pixels:
+each part is the identity at the start and has few parameters, so that some 25 observations can pin
+it down.
 """
 
 import math
@@ -19,6 +19,7 @@ PARTS = (
     ("affine", "field", "jitter", "outside", "fill"),
     ("pooling",),
     ("sharpness", "kernel"),
+    ("edges",),
     ("curve", "level", "colour"),
     ("gain", "offset"),
     ("noise",),
@@ -58,6 +59,7 @@ class ComposedDamage(nn.Module):
         self.pooling = nn.Parameter(zeros(len(POOLS)))
         self.sharpness = nn.Parameter(torch.tensor([4.5, 0.0, 4.5]))
         self.kernel = nn.Parameter(zeros(self.size, self.size))
+        self.edges = nn.Parameter(zeros(2))
         self.colour = nn.Parameter(torch.eye(channels))
         self.level = nn.Parameter(torch.tensor(0.0))
         self.curve = nn.Parameter(knots())
@@ -73,7 +75,7 @@ class ComposedDamage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._resampled(self._warped(x))
-        x = self._stuck(self._toned(self._blurred(x)))
+        x = self._stuck(self._toned(self._edged(self._blurred(x))))
         x = x * (1 + self.gain) + self.offset
         x = self._replaced(self._noisy(x))
         # Saturation, with a small gradient left where it bites.
@@ -129,6 +131,19 @@ class ComposedDamage(nn.Module):
         spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(self.blur_kernel().flip(0, 1), s=size)
         full: Tensor = torch.fft.irfft2(spectrum, s=size)
         return full[..., 2 * pad :, 2 * pad :]
+
+    def _edged(self, x: Tensor) -> Tensor:
+        # Edges overdone, as sharpening does, and drawn in black, as picture styles do.
+        if not _live(self.edges):
+            return x
+        sharpened, drawn = self.edges
+        around = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        across = (around[..., 1:-1, 2:] - around[..., 1:-1, :-2]) / 2
+        along = (around[..., 2:, 1:-1] - around[..., :-2, 1:-1]) / 2
+        steep = (across.square() + along.square()).mean(dim=1, keepdim=True).add(1e-6).sqrt()
+        x = x + sharpened * (x - functional.avg_pool2d(around, 3, stride=1))
+        out: Tensor = (x + 1) * (1 - drawn * steep) - 1
+        return out
 
     def _toned(self, x: Tensor) -> Tensor:
         if len(self.colour) > 1:
@@ -221,9 +236,9 @@ class ComposedDamage(nn.Module):
     def live(self) -> list[str]:
         """The parameters that a fit should move: of the parts that are on, or need no turning on.
 
-        Geometry, resampling, noise and replaced pixels stay off where they are off: they cost time
-        and blur the gradient, and drawing at random finds them. Columns and rows that show others
-        have no gradient.
+        Geometry, resampling, edges, noise and replaced pixels stay off where they are off: they
+        cost time and blur the gradient, and drawing at random finds them. Columns and rows that
+        show others have no gradient.
         """
         plain = ComposedDamage(self.shape)
         names: list[str] = []
@@ -253,6 +268,7 @@ class ComposedDamage(nn.Module):
             self.jitter.abs(),
             0.1 * self.outside.abs(),
             self.pooling.abs().sum(),
+            0.2 * self.edges.abs().sum(),
             bends.abs().sum(),
             self.level.abs(),
             (self.colour - torch.eye(len(self.colour))).abs().mean(),

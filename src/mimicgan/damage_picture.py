@@ -67,6 +67,9 @@ def _sentences(damage: ComposedDamage, used: set[str]) -> list[str]:
         words.append(f"beyond the edge: {share:.0%} of {grey:.2f} of [0, 1], else the edge itself")
     if "pooling" in used:
         words.append(f"resampling: {float(damage.pooling.abs().sum()):.0%} from coarser pixels")
+    if "edges" in used:
+        sharpened, drawn = damage.edges.tolist()
+        words.append(f"edges: sharpened by {sharpened:+.2f}, darkened by {drawn:+.2f}")
     for part in ("columns", "rows"):
         if part in used:
             count = int((damage.get_parameter(part) != 0).sum())

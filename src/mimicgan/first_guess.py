@@ -32,18 +32,21 @@ class FirstGuesses:
         self.y, self.restore, self.weight = y, restore, weight
         self._guesses: dict[tuple[float, ...], Tensor] = {}
 
-    def apart(self, damage: ComposedDamage, distance: SetDistance) -> float:
-        """The weighted distance of the observations to what ``damage`` makes of their guesses."""
+    def of(self, damage: ComposedDamage) -> Tensor:
+        """The guesses (n, c, h, w), right for the turn and place that ``damage`` has."""
         place = main_move(damage)
         key = tuple(place.flatten().tolist())
         if key in self._guesses:
-            guess = self._guesses[key]
-        else:
-            guess = self.restore(_taken_back(self.y, place))
-            if torch.equal(place, place.round()):
-                # There are eight of these, and no end of the others.
-                self._guesses[key] = guess
-        return self.weight * distance.paired(damage(guess)).item()
+            return self._guesses[key]
+        guess = self.restore(_taken_back(self.y, place))
+        if torch.equal(place, place.round()):
+            # There are eight of these, and no end of the others.
+            self._guesses[key] = guess
+        return guess
+
+    def apart(self, damage: ComposedDamage, distance: SetDistance) -> float:
+        """The weighted distance of the observations to what ``damage`` makes of their guesses."""
+        return self.weight * distance.paired(damage(self.of(damage))).item()
 
 
 @torch.no_grad()

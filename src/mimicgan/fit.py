@@ -64,7 +64,7 @@ def fit_damage(
         return apart
 
     refined = []
-    for start in _search(shape, bank[: settings.sample], y, trial, settings, generator):
+    for start in _search(shape, bank[: settings.sample], y, guesses, trial, settings, generator):
         refine(start, bank, distance, settings, settings.short_steps, generator, callback)
         refined.append((value(start, large), start))
     best = min(refined, key=_first)[1]
@@ -118,6 +118,7 @@ def _search(
     shape: tuple[int, int, int],
     x: Tensor,
     y: Tensor,
+    guesses: FirstGuesses | None,
     value: Callable[[ComposedDamage, Tensor], float],
     settings: FitSettings,
     generator: torch.Generator,
@@ -137,7 +138,7 @@ def _search(
         for parent in (plain, parents[0]):
             yield from turned(parent, generator)
         for parent in (plain, *parents[: settings.parents // 2]):
-            yield from matched(parent, x, y)
+            yield from matched(parent, x, y, guesses)
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))

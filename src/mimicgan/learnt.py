@@ -18,7 +18,7 @@ from mimicgan.prior import Prior
 from mimicgan.tensor_files import built, fingerprint, tensors_of
 from mimicgan.training.checkpoint import seeded
 
-FORMAT = "mimicgan-damage-1"
+FORMAT = "mimicgan-damage-2"
 REMEDY = "make it again with `restore --save-damage`"
 
 

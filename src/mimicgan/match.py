@@ -17,6 +17,7 @@ from mimicgan.fit import Fit, fit_damage, set_misfit, some
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
+from mimicgan.pattern import has_pattern, paired_pattern
 from mimicgan.prior import Prior
 from mimicgan.refine import FitSettings
 from mimicgan.set_distance import SetDistance, random_corners
@@ -43,6 +44,9 @@ class MatchSettings(FitSettings):
     """The same where the prior ships no restorer to start from."""
     restorer_batch: int = 64
     restorer_rate: float = 5e-3
+    turns: int = 3
+    """Parts of the restorer's training, after each of which a fixed pattern is learnt anew from
+    what it makes of the observations."""
     random_share: float = 0.25
     """Share of those pairs that get a random damage instead where the fit is not good: insurance
     against a wrong one."""
@@ -96,7 +100,7 @@ def match(
     damages: list[tuple[float, Damage]] = []
     left = settings.attempts
     # A restorer can show that a damage is wrong whose images look right.
-    while left and (not damages or damages[-1][0] > settings.misfit_limit):
+    while left and (not damages or damages[-1][0] >= settings.good_misfit):
         fits: list[Fit] = []
         while left and (not fits or fits[-1].misfit >= settings.good_misfit):
             fits.append(
@@ -109,8 +113,8 @@ def match(
             # A restorer costs even a clean image some detail.
             return Damage(fit.damage, nn.Identity(), fit.misfit)
         damage = _with_restorer(fit, y, bank, prior, settings, generator, callback)
-        misfit = max(fit.misfit, restored_misfit(damage, y, bank, prior.mismatch, generator))
-        damages.append((misfit, damage))
+        restored = restored_misfit(damage, y, bank, prior.mismatch, generator)
+        damages.append((max(damage.misfit or 0.0, restored), damage))
     misfit, damage = min(damages, key=lambda each: each[0])
     damage = replace(damage, misfit=misfit)
     if prior.restorer is not None:
@@ -129,24 +133,38 @@ def _with_restorer(
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,
 ) -> Damage:
+    """The fit with a restorer trained for it; a fixed pattern is learnt in turn with that.
+
+    The damage's misfit is of the simulated observations alone.
+    """
     wrong = fit.misfit >= settings.good_misfit
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = warm_restorer(prior, seed)
+    damage, misfit = fit.damage, fit.misfit
+    steps = settings.restorer_steps if prior.restorer is not None else settings.fresh_steps
+    turns: set[int] = set()
+    if has_pattern(damage):
+        turns = {steps * turn // settings.turns for turn in range(1, settings.turns)}
+    pairing = settings if wrong else replace(settings, random_share=0)
+
+    def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        nonlocal damage, misfit
+        if step in turns:
+            damage = paired_pattern(damage, Damage(damage, restorer).restore(y), y)
+            learnt = Damage(damage, restorer)
+            misfit = simulated_misfit(learnt, y, bank, prior.mismatch, generator)
+            if misfit > max(fit.misfit, settings.misfit_limit):
+                damage, misfit = fit.damage, fit.misfit
+                turns.clear()
+        return simulated_pairs(damage, bank, pairing)(step, generator)
 
     def note(step: int, loss: float) -> None:
         if callback is not None:
-            so_far = Damage(fit.damage, restorer)
+            so_far = Damage(damage, restorer)
             callback(Step(step, "restorer", loss, loss, lambda: so_far.restore(y)))
 
-    fit_restorer(
-        restorer,
-        simulated_pairs(fit.damage, bank, settings if wrong else replace(settings, random_share=0)),
-        settings.restorer_steps if prior.restorer is not None else settings.fresh_steps,
-        settings.restorer_rate,
-        seed,
-        note,
-    )
-    return Damage(fit.damage, restorer)
+    fit_restorer(restorer, pairs, steps, settings.restorer_rate, seed, note)
+    return Damage(damage, restorer, misfit)
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
@@ -160,13 +178,22 @@ def misfit_of(damage: Damage, y: Tensor, prior: Prior, generator: torch.Generato
     """Misfit, as ``match`` has it, of a damage that was learnt elsewhere to y (n, c, h, w)."""
     y = some(y, 2 * JUDGES, generator)
     bank = rounded(prior.typical(2 * len(y) + 200, generator))
-    shape = (y.shape[1], y.shape[2], y.shape[3])
-    simulated = damage.simulate(bank, generator)
-    distance = SetDistance(y, random_corners(shape, generator))
     return max(
-        set_misfit(distance, simulated, prior.mismatch, generator),
+        simulated_misfit(damage, y, bank, prior.mismatch, generator),
         restored_misfit(damage, y, bank, prior.mismatch, generator),
     )
+
+
+@torch.no_grad()
+def simulated_misfit(
+    damage: Damage, y: Tensor, bank: Tensor, mismatch: float, generator: torch.Generator
+) -> float:
+    """Misfit of f(G(z)) to the observations y (n, c, h, w), as in ``fit_damage``."""
+    y = some(y, 2 * JUDGES, generator)
+    shape = (y.shape[1], y.shape[2], y.shape[3])
+    simulated = damage.simulate(bank[: 2 * len(y) + 200], generator)
+    distance = SetDistance(y, random_corners(shape, generator))
+    return set_misfit(distance, simulated, mismatch, generator)
 
 
 @torch.no_grad()

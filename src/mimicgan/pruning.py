@@ -26,16 +26,24 @@ def _rounded(own: Tensor, _plain: Tensor) -> Tensor:
     return own.clamp(-1, 1).round()
 
 
+def _isotropic(own: Tensor, _plain: Tensor) -> Tensor:
+    # As wide as the blur that it takes the place of, in area.
+    round_one = (own[0] * own[2]).abs().sqrt()
+    return torch.stack([round_one, torch.zeros(()), round_one])
+
+
 SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] = (
     (("field",), _absent),
     (("columns", "rows"), _absent),
     (("gain", "offset"), _absent),
     (("kernel",), _absent),
+    (("sharpness",), _isotropic),
     (("jitter",), _absent),
     (("affine",), _absent),
     (("outside", "fill"), _absent),
     (("outside", "fill"), _rounded),
     (("pooling",), _absent),
+    (("edges",), _absent),
     (("colour",), _absent),
     (("level",), _absent),
     (("level",), _rounded),
@@ -49,6 +57,10 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
 )
 """What a fit tries, the parts with the most parameters first: to do without a part, or to give it
 round numbers, as a negative and lost pixels have them."""
+
+
+WIDTHS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
+"""Sharpnesses tried of a blur that is the same in all directions, as factors."""
 
 
 def pruned(
@@ -85,6 +97,13 @@ def pruned(
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
+        if part == ("sharpness",):
+            # It is not refined again: its width is found here.
+            for factor in WIDTHS:
+                wider = other.copied()
+                wider.sharpness.mul_(factor)
+                if (nearer := value(wider)) < apart:
+                    other, apart = wider, nearer
         if part == ("level",):
             # The curve went with the level; with another one the greys ask for another curve.
             for falling in (False, True):

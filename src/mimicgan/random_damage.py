@@ -48,6 +48,9 @@ def random_damage(
         damage.sharpness.copy_(torch.tensor([first, turn, second]))
         damage.kernel.copy_(normal(damage.size, damage.size) * uniform(0, 1))
 
+    def edges() -> None:
+        damage.edges[int(uniform(0, 2))] = math.exp(uniform(-1, 1.2))
+
     def tone() -> None:
         line = (knots() + 1) / 2
         kind = uniform(0, 1)
@@ -99,10 +102,16 @@ def random_damage(
             damage.chance[each] = math.log(share / (1 - share))
             damage.value[each] = (-1.0, 0.0, 1.0, uniform(-1, 1))[int(uniform(0, 4))]
             damage.spread[each] = uniform(0, 0.7) if uniform(0, 1) < 0.3 else 0.0
+        if k < 2 and uniform(0, 1) < 0.3:
+            # Bits that flip on the way make white of black and black of white.
+            share = uniform(0.02, 0.4)
+            damage.chance[:2] = math.log(share / (1 - share))
+            damage.value[:2].copy_(torch.tensor([-1.0, 1.0]))
+            damage.spread[:2] = 0.0
         damage.square.fill_(math.log(uniform(0.2, 0.7) * shape[1]))
 
     order = torch.randperm(len(PARTS), generator=generator).tolist()
-    draw = (geometry, resampling, blur, tone, fixed_pattern, noise, replacement)
+    draw = (geometry, resampling, blur, edges, tone, fixed_pattern, noise, replacement)
     for index in order[: (1, 1, 1, 2, 2, 3)[int(uniform(0, 6))] if base is None else 1]:
         for name in PARTS[index]:
             damage.get_parameter(name).copy_(plain.get_parameter(name))

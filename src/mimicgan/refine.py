@@ -23,6 +23,9 @@ RATES = {
     "chance": 0.1,
     "value": 0.03,
     "square": 0.03,
+    # So many numbers follow the chance in few observations; their start is a good one.
+    "gain": 0.002,
+    "offset": 0.002,
 }
 """Adam's learning rates of the parts of a damage; 0.02 for those not named."""
 

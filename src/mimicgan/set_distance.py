@@ -8,8 +8,13 @@ from torch.nn import functional
 
 from mimicgan.losses import distances, energy_distance, spread
 
-POSITIONAL = 5
+POSITIONAL = 6
 """The views with one row an image come first; those of patches have several."""
+BANDS = (0.5, 1.5, 2.5, 4.5, 7.5)
+"""Upper ends of the frequency bands, in cycles a side. What is finer says more of the prior than of
+the damage: generators have their own texture."""
+FAINT = 1e-3
+"""Power in a band that counts as none: that of noise of 4 grey levels of 255."""
 POOLED = 1
 """Which of the views is the pooled one."""
 Corners = tuple[tuple[int, int], ...]
@@ -19,15 +24,16 @@ class SetDistance:
     """Distance of simulated damage to fixed observations (n, c, h, w) in [-1, 1].
 
     A mean of energy distances over views of the images: whole, pooled, differenced, their grey
-    values and roughness sorted, and small patches; each divided by the spread of the observations
-    in that view.
+    values and roughness sorted, their power in bands of low frequencies, and small patches; each
+    divided by the spread of the observations in that view.
     """
 
     def __init__(self, y: Tensor, corners: Corners, scales: list[Tensor] | None = None) -> None:
         self.y, self.corners = y, corners
         self.observed = self.views(y)
         self.scales = scales or [
-            distances(v, v).mean().clamp(min=0.05 * v.shape[1] ** 0.5) for v in self.observed
+            distances(v, v).mean().clamp(min=0.05 * max(1, v.shape[1]) ** 0.5)
+            for v in self.observed
         ]
         self.within = [spread(v) for v in self.observed]
 
@@ -51,7 +57,7 @@ class SetDistance:
         rough = _quantiles(thinned(edges).abs(), 64)
         patches = torch.cat([x[:, :, i : i + 4, j : j + 4].flatten(1) for i, j in self.corners])
         pooled = functional.avg_pool2d(x, 4, ceil_mode=True).flatten(1)
-        return [x.flatten(1), pooled, edges, grey, rough, patches]
+        return [x.flatten(1), pooled, edges, grey, rough, band_powers(x), patches]
 
     def __call__(self, simulated: Tensor) -> Tensor:
         """The distance of simulated observations (m, c, h, w); about zero when they match."""
@@ -62,6 +68,26 @@ class SetDistance:
             )
         ]
         return torch.stack(terms).mean()
+
+
+def band_powers(x: Tensor) -> Tensor:
+    """Logarithms of the power of x (n, c, h, w) in bands of low frequencies, (n, k).
+
+    A wide blur hardly changes the pixels when it grows wider, but takes whole octaves away.
+    """
+    height, width = x.shape[2:]
+    window = torch.hann_window(height, False)[:, None] * torch.hann_window(width, False)
+    level = x.mean(dim=(2, 3), keepdim=True)
+    power = torch.fft.rfft2((x - level) * window, norm="ortho").abs().square()
+    down, across = torch.fft.fftfreq(height).abs() * height, torch.fft.rfftfreq(width) * width
+    ends = torch.tensor(BANDS)
+    rows, columns = torch.bucketize(down, ends), torch.bucketize(across, ends)
+    low = (rows < len(BANDS))[:, None] & (columns < len(BANDS))
+    low[0, 0] = False
+    band = (rows[:, None] * len(BANDS) + columns)[low]
+    sizes = torch.bincount(band, minlength=len(BANDS) ** 2)
+    total = x.new_zeros(*x.shape[:2], len(sizes)).index_add(2, band, power[..., low])
+    return (total[..., sizes > 0] / sizes[sizes > 0] + FAINT).log().flatten(1)
 
 
 def thinned(x: Tensor, count: int = 400) -> Tensor:

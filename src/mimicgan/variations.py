@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage, knots
+from mimicgan.first_guess import FirstGuesses
+from mimicgan.pattern import paired_signs
 from mimicgan.set_distance import thinned
 
 
-def matched(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
-    """Copies under which images x (m, c, h, w) share something with y (n, c, h, w)."""
-    yield same_moments(damage, x, y)
+def matched(
+    damage: ComposedDamage, x: Tensor, y: Tensor, guesses: FirstGuesses | None = None
+) -> Iterator[ComposedDamage]:
+    """Copies under which images x (m, c, h, w) share something with y (n, c, h, w).
+
+    ``guesses`` are first guesses of the clean images of y.
+    """
+    yield (same := same_moments(damage, x, y))
+    if guesses is not None:
+        yield paired_signs(same, guesses.of(same), y)
     yield same_place(damage, x, y)
     yield same_greys(damage, x, y)
     yield same_greys(damage, x, y, falling=True)

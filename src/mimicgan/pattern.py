@@ -1,0 +1,70 @@
+"""A fixed pattern, a gain and an offset for each pixel, from guessed clean images and observations.
+
+As sets, 25 observations cannot tell so many numbers, nor the sign of a gain; guesses of the clean
+images can, since they draw on the pixels around.
+"""
+
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage
+
+STIFF = 1e-3
+"""Variance, of [-1, 1], below which a pixel keeps the gain that it has."""
+
+
+def has_pattern(damage: ComposedDamage) -> bool:
+    """Whether ``damage`` has a fixed pattern, and nothing that hides it in single images."""
+    still = damage.jitter.item() == 0 and bool((damage.chance.sigmoid() < 0.01).all())
+    return still and bool(damage.gain.any() or damage.offset.any())
+
+
+@torch.no_grad()
+def without_pattern(damage: ComposedDamage) -> ComposedDamage:
+    """A copy without the fixed pattern and without what is random."""
+    other = damage.still()
+    other.gain.zero_()
+    other.offset.zero_()
+    return other
+
+
+@torch.no_grad()
+def paired_signs(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose gains have the signs by which guesses x of clean images and y go together.
+
+    Both (n, c, h, w) in [-1, 1]. What a pixel shows on average stays: sets do not tell these two.
+    """
+    other = damage.copied()
+    z = without_pattern(damage)(x)
+    centre = z.mean(dim=0)
+    gain = 1 + damage.gain
+    turned = ((z - centre) * (y - y.mean(dim=0))).mean(dim=0) * gain < 0
+    other.gain.copy_(torch.where(turned, -gain, gain) - 1)
+    other.offset.add_(torch.where(turned, 2 * gain * centre, 0.0))
+    return other
+
+
+@torch.no_grad()
+def paired_pattern(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose gain and offset take guesses x of clean images to their observations y.
+
+    Both (n, c, h, w) in [-1, 1]. Least squares for each pixel, shrunk towards no pattern as far as
+    chance could have made it (James and Stein 1961); with fewer than four images, a plain copy.
+    """
+    other = damage.copied()
+    if len(x) < 4:
+        return other
+    z = without_pattern(damage)(x)
+    centre, wanted = z.mean(dim=0), y.mean(dim=0)
+    spread = (z - centre).square().mean(dim=0)
+    shared = ((z - centre) * (y - wanted)).mean(dim=0)
+    gain = (shared + STIFF * (1 + damage.gain)) / (spread + STIFF)
+    offset = wanted - gain * centre
+    left = (y - gain * z - offset).square().sum(dim=0)
+    # F of the two numbers: how much more they explain than chance would.
+    chance = left / (len(x) - 2) + 1e-4
+    more = ((y - z).square().sum(dim=0) - left).clamp(min=0) / 2 / chance
+    real = 1 - 1 / more.clamp(min=1)
+    other.gain.copy_(real * (gain - 1))
+    other.offset.copy_(real * offset)
+    return other

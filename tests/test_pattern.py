@@ -1,0 +1,88 @@
+"""A fixed pattern from pairs of guessed clean images and observations."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage
+from mimicgan.pattern import has_pattern, paired_pattern, paired_signs
+from mimicgan.variations import same_moments
+
+SHAPE = (1, 12, 12)
+
+
+def _images(count: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed)) * 1.6 - 0.8
+
+
+def _mask() -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    signs = torch.where(torch.rand(SHAPE, generator=generator) < 0.5, -1.0, 1.0)
+    return signs * (0.4 + 0.5 * torch.rand(SHAPE, generator=generator))
+
+
+def test_least_squares_find_the_gain_and_the_offset_of_each_pixel() -> None:
+    x, mask = _images(60), _mask()
+    # Inside the range, so that nothing is cut off.
+    y = 0.8 * x * mask + 0.1
+    found = paired_pattern(ComposedDamage(SHAPE), x, y)
+    slope = torch.stack(
+        [
+            torch.linalg.lstsq(torch.stack([a, torch.ones(60)], dim=1), b).solution[0]
+            for a, b in zip(x.flatten(1).T, y.flatten(1).T, strict=True)
+        ]
+    )
+    assert (found.gain.flatten() + 1 - slope).abs().max() < 0.02
+    assert (found.gain + 1 - 0.8 * mask).abs().max() < 0.02
+    assert (found.offset - 0.1).abs().max() < 0.02
+
+
+def test_what_chance_could_have_made_is_no_pattern() -> None:
+    x = _images(30)
+    noise = 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    found = paired_pattern(ComposedDamage(SHAPE), x, x + noise)
+    # An F below one in more than half of the pixels, and shrunk elsewhere.
+    assert (found.gain == 0).float().mean() > 0.4
+    assert found.offset.abs().mean() < 0.3 / 30**0.5
+
+
+def test_fewer_than_four_pairs_change_nothing() -> None:
+    x = _images(3)
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.gain.fill_(0.25)
+    assert torch.equal(paired_pattern(damage, x, -x).gain, damage.gain)
+
+
+def test_sets_give_the_size_of_a_gain_and_pairs_its_sign() -> None:
+    mask = _mask()
+    x, others = _images(80), _images(400, seed=9)
+    y = x * mask
+    guess = x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    by_sets = same_moments(ComposedDamage(SHAPE), others, y)
+    assert ((by_sets.gain + 1).sign() == mask.sign()).float().mean() < 0.7
+    signed = paired_signs(by_sets, guess, y)
+    assert ((signed.gain + 1).sign() == mask.sign()).float().mean() > 0.97
+    with torch.no_grad():
+        assert (signed(x) - y).abs().mean() < 0.3 * (by_sets(x) - y).abs().mean()
+        # What sets see is as it was.
+        assert (signed(others).mean(dim=0) - y.mean(dim=0)).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, False),
+        ({"gain": 0.2}, True),
+        ({"offset": -0.2}, True),
+        ({"gain": 0.2, "jitter": 0.1}, False),
+        ({"gain": 0.2, "chance": 0.0}, False),
+        ({"gain": 0.2, "noise": 0.1}, True),
+    ],
+)
+def test_a_pattern_can_be_paired_where_nothing_hides_it(
+    changes: dict[str, float], expected: bool
+) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    for name, value in changes.items():
+        damage.get_parameter(name).fill_(value)
+    assert has_pattern(damage) is expected
