@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import convolve
+from scipy.ndimage import convolve, uniform_filter
 
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.random_damage import random_damage
@@ -57,6 +57,36 @@ def test_beyond_the_edge_is_the_edge_drawn_out_or_one_value(x) -> None:
     assert (drawn_out[..., -moved:] - x[..., -1:]).abs().max() < 2e-2
 
 
+def test_edges_are_sharpened_by_what_a_3x3_mean_leaves_out(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.edges[0] = 0.5
+    image = 0.4 * x[0, 0].numpy()
+    soft = uniform_filter(image, 3, mode="nearest")
+    expected = image + 0.5 * (image - soft)
+    np.testing.assert_allclose(damage(0.4 * x)[0, 0].numpy(), expected, atol=2e-3)
+
+
+def test_edges_are_darkened_by_how_steep_they_are(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.edges[1] = 1.5
+    image = 0.4 * x[0, 0].numpy()
+    padded = np.pad(image, 1, mode="edge")
+    across = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
+    along = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
+    expected = (image + 1) * (1 - 1.5 * np.hypot(across, along)) - 1
+    np.testing.assert_allclose(damage(0.4 * x)[0, 0].numpy(), expected, atol=5e-3)
+
+
+def test_some_draws_turn_pixels_black_and_others_white() -> None:
+    generator = torch.Generator().manual_seed(0)
+    both = 0
+    for _ in range(300):
+        damage = random_damage(SHAPE, generator)
+        live = damage.chance[:2].sigmoid() > 0.01
+        both += bool(live.all()) and damage.value[:2].tolist() == [-1.0, 1.0]
+    assert both > 3
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_the_learnt_share_of_pixels_is_replaced_by_the_learnt_value(part: int) -> None:
     damage = ComposedDamage(SHAPE).requires_grad_(False)
@@ -76,6 +106,7 @@ def test_every_part_gets_a_gradient(x) -> None:
         damage.curve.mul_(0.9)
         damage.outside.fill_(0.5)
         damage.affine[0, 2] = 0.5
+        damage.edges.fill_(0.1)
     damage(x).square().mean().backward()
     silent = [n for n, p in damage.named_parameters() if p.grad is None or not p.grad.any()]
     # The level of a grey image's median, black here, does not matter; one channel has no colours.

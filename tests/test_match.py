@@ -28,7 +28,7 @@ from mimicgan.presets import REALISM, MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
-from mimicgan.set_distance import SetDistance, random_corners, thinned
+from mimicgan.set_distance import SetDistance, band_powers, random_corners, thinned
 from mimicgan.variations import same_greys, same_moments, same_place, stuck, turned
 from prior_cases import untrained_generator
 
@@ -121,6 +121,77 @@ def test_a_level_that_the_curve_makes_up_for_is_taken_away(fashion) -> None:
     assert "level" in gone
     assert float(found.level) == 0
     assert (found(x[:25]) - y).abs().mean() < 0.5 * (damage(x[:25]) - y).abs().mean()
+
+
+def test_a_blur_that_is_round_is_made_round_and_finds_its_width(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.sharpness.copy_(torch.tensor([0.3, 0.0, 0.3]))
+    y = damage(x[:100])
+    damage.sharpness.copy_(torch.tensor([0.2, 0.05, 0.36]))
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=0)
+    generator = torch.Generator().manual_seed(0)
+    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    assert "sharpness" in gone
+    first, turn, second = found.sharpness.tolist()
+    assert turn == 0
+    assert first == second == pytest.approx(0.3, rel=0.08)
+
+
+def test_a_blur_along_one_direction_stays_one(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.sharpness.copy_(torch.tensor([0.2, 0.0, 2.0]))
+    y = damage(x[:100])
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=0)
+    generator = torch.Generator().manual_seed(0)
+    found, _ = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    assert torch.equal(found.sharpness, damage.sharpness)
+
+
+def test_low_frequencies_tell_how_wide_a_blur_is(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+
+    def blurred(images: Tensor, sharpness: float) -> Tensor:
+        damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+        damage.sharpness.copy_(torch.tensor([sharpness, 0.0, sharpness]))
+        return damage(images)
+
+    powers = [band_powers(blurred(x[:100], s)).mean(dim=0) for s in (1.0, 0.25, 0.2)]
+    assert (powers[0] - powers[1]).min() > -0.05
+    assert (powers[1] - powers[2]).max() > 0.5
+    assert (blurred(x[:100], 0.25) - blurred(x[:100], 0.2)).abs().mean() < 0.1
+
+
+def test_power_in_bands_is_that_of_waves() -> None:
+    at = torch.arange(32) / 32
+    wave = (2 * torch.pi * 4 * at).sin().expand(1, 1, 32, 32)
+    flat = band_powers(torch.zeros(1, 1, 32, 32))
+    assert torch.allclose(flat, torch.full_like(flat, math.log(1e-3)))
+    # Bands are numbered row by row: no wave down, four across, is the fourth.
+    assert band_powers(wave)[0].argmax() == 2
+    assert band_powers(wave.transpose(2, 3))[0].argmax() == 14
+
+
+def test_a_fixed_pattern_is_learnt_in_turn_with_the_restorer(
+    prior, fashion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.gain.fill_(-0.5)
+    module = sys.modules["mimicgan.match"]
+    monkeypatch.setattr(module, "fit_damage", lambda *_: Fit(damage, 0.1, False))
+    monkeypatch.setattr(module, "restored_misfit", lambda *_: 0.1)
+    learnt = damage.copied()
+    learnt.gain.fill_(-0.75)
+    monkeypatch.setattr(module, "paired_pattern", lambda *_: learnt)
+    y = fashion.images[:6].float() / 127.5 - 1
+    for shown, kept in ((1.0, learnt), (5.0, damage)):
+        monkeypatch.setattr(module, "simulated_misfit", lambda *_, shown=shown: shown)
+        found = match(y, prior, SMALL, torch.Generator().manual_seed(0))
+        assert found.surrogate is kept
+        assert found.misfit == (shown if kept is learnt else 0.1)
 
 
 @pytest.mark.parametrize("turn", [lambda x: x.flip(2), lambda x: x.rot90(1, (2, 3))])
