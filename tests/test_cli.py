@@ -93,7 +93,8 @@ def test_demo(
     ]
     assert all(0 <= r["accuracy"] <= 1 for r in rows)
     with Image.open(picture) as sheet:
-        assert sheet.height > 3 * 4 * 56
+        # PGD learns no damage to show.
+        assert 3 * 3 * 56 < sheet.height < 3 * 4 * 60
     assert call(*command) == 0
     out, err = capsys.readouterr()
     assert "Algorithm 1" in out

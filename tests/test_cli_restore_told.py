@@ -120,6 +120,21 @@ def test_what_the_score_says_is_told_whatever_it_is(
     assert found(0.1, undamaged).startswith("the images look undamaged")
 
 
+def test_the_overview_has_no_simulated_row_where_nothing_was_learnt(
+    pictures: Path, tmp_path: Path, prior_folder: str
+) -> None:
+    # A name that no font can show.
+    (pictures / "a.png").rename(pictures / "a\n\udcff.png")
+    flags = ("--prior", prior_folder, *QUICK[2:])
+    heights = []
+    for method in ("mimicgan", "pgd", "universal"):
+        out = tmp_path / method
+        assert call("restore", pictures, out, *flags, "--method", method) == 0
+        with Image.open(out / "overview.png") as sheet:
+            heights.append(sheet.height)
+    assert heights[1] == heights[2] < heights[0] - 50
+
+
 def test_too_few_images_to_learn_from_are_told(
     pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
