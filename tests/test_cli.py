@@ -34,7 +34,8 @@ def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixtur
     torch.testing.assert_close(found, expected, rtol=0, atol=0.5 / 255 + 1e-6)
 
     again = ("corrupt", tmp_path / "dropped", tmp_path / "b", "--prior", prior_folder)
-    assert call(*again, "--kind", "binary") == 0
+    assert call(*again, "--kind", "binary", "--count", "1") == 0
+    assert "1 image damaged" in capsys.readouterr().err
     assert "--list" in mistake(capsys, "corrupt", "sample", tmp_path / "c", "--kind", "nothing")
     assert "--list" in mistake(
         capsys, "corrupt", "sample", tmp_path / "c", "--kind", "unseen:gamma:huge"
