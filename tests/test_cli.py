@@ -46,13 +46,19 @@ def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixtur
     assert listing(tmp_path) == ["b", "dropped", "unseen-gamma-high"]
 
 
-def test_corrupt_lists_its_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_corrupt_lists_its_kinds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert call("corrupt", "--list") == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in CORRUPTIONS)
     assert call("corrupt", "--kind", "list", "--json") == 0
     kinds = json.loads(capsys.readouterr().out)["kinds"]
     assert set(CORRUPTIONS) < set(kinds)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert call("corrupt", "--list") == 0
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in kinds)
 
 
 def test_demo_shows_faces_without_accuracy(

@@ -107,7 +107,10 @@ def listed_kinds() -> dict[str, str]:
 
 
 def _table(kinds: dict[str, str]) -> Table:
-    table = Table("kind", "what it does", box=None)
+    table = Table(box=None)
+    # A name that was cut could not be given to --kind.
+    table.add_column("kind", no_wrap=True)
+    table.add_column("what it does")
     for name, description in kinds.items():
         table.add_row(name, description)
     return table
