@@ -101,6 +101,20 @@ def test_a_damage_that_was_not_understood_is_told(
     assert (report["understood"], report["misfit"]) == (False, 99.0)
 
 
+def test_each_phase_is_a_line_where_there_is_no_terminal(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (*QUICK[:2], "--mimic.iterations", "2", "--mimic.latent-steps", "2")
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *more)
+    assert call(*command) == 0
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "restoring 3 images: fitting the damage",
+        "restoring 3 images: fitting the images",
+    ]
+    assert call(*command, "--overwrite", "--quiet") == 0
+    assert "fitting" not in capsys.readouterr().err
+
+
 def test_what_the_score_says_is_told_whatever_it_is(
     pictures: Path,
     tmp_path: Path,

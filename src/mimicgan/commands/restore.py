@@ -146,6 +146,8 @@ class Restore(PriorFlags):
         if self.group_by is None:
             raise AssertionError("run looks first")
         with screen.progress("restoring", None) as advance:
+            # The first chunk is done only when a damage was learnt from it.
+            advance(0, "at the first pictures")
             done = run_job(
                 Path(self.source),
                 Path(self.out),
