@@ -11,10 +11,13 @@ from mimicgan.commands.registry import COMMANDS, parse
 from mimicgan.experiments.report import filled
 
 HELP = "<!-- commands -->"
+UNBUILT = re.compile(r"^> Filled in by `make docs`.*\n\n", re.MULTILINE)
+"""What only readers of the source need."""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs calls this with the text of each page."""
+    markdown = UNBUILT.sub("", markdown)
     if HELP in markdown:
         markdown = markdown.replace(HELP, "\n\n".join(map(_help, COMMANDS)))
     return filled(markdown, Path(__file__).parent.parent / "results")

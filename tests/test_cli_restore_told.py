@@ -101,6 +101,20 @@ def test_a_damage_that_was_not_understood_is_told(
     assert (report["understood"], report["misfit"]) == (False, 99.0)
 
 
+def test_each_phase_is_a_line_where_there_is_no_terminal(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (*QUICK[:2], "--mimic.iterations", "2", "--mimic.latent-steps", "2")
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder, *more)
+    assert call(*command) == 0
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "restoring 3 images: fitting the damage",
+        "restoring 3 images: fitting the images",
+    ]
+    assert call(*command, "--overwrite", "--quiet") == 0
+    assert "fitting" not in capsys.readouterr().err
+
+
 def test_what_the_score_says_is_told_whatever_it_is(
     pictures: Path,
     tmp_path: Path,
@@ -118,6 +132,21 @@ def test_what_the_score_says_is_told_whatever_it_is(
     assert found(None) == "this method cannot tell whether it understood the damage"
     undamaged = Damage(ComposedDamage(GREY), torch.nn.Identity(), 0.1)
     assert found(0.1, undamaged).startswith("the images look undamaged")
+
+
+def test_the_overview_has_no_simulated_row_where_nothing_was_learnt(
+    pictures: Path, tmp_path: Path, prior_folder: str
+) -> None:
+    # A name that no font can show.
+    (pictures / "a.png").rename(pictures / "a\n\udcff.png")
+    flags = ("--prior", prior_folder, *QUICK[2:])
+    heights = []
+    for method in ("mimicgan", "pgd", "universal"):
+        out = tmp_path / method
+        assert call("restore", pictures, out, *flags, "--method", method) == 0
+        with Image.open(out / "overview.png") as sheet:
+            heights.append(sheet.height)
+    assert heights[1] == heights[2] < heights[0] - 50
 
 
 def test_too_few_images_to_learn_from_are_told(

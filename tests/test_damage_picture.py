@@ -33,7 +33,7 @@ def test_the_words_hold_the_numbers() -> None:
     damage.value[0] = 0.0
     assert _sentences(damage, {"chance", "value"}) == ["replaced: 70% of pixels, by 0.50 of [0, 1]"]
     damage.rows[:3] = 4.0
-    assert _sentences(damage, {"rows"})[0] == "stuck: 3 rows show another one"
+    assert _sentences(damage, {"rows"})[0] == "stuck: 3 rows repeat another row"
 
 
 def test_mixed_colours_are_told_and_are_those_that_come_out() -> None:

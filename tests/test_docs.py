@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
 import mimicgan.restore  # noqa: F401
 from image_cases import GREY, some
@@ -54,8 +53,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs(page: str) -> None:
     names: dict[str, Any] = {"__name__": "page"}
-    if page == "README.md":
-        names["classifier"] = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
     for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
         exec(compile(block, page, "exec"), names)
 

@@ -22,6 +22,13 @@ def test_grid_shows_every_image_in_its_place() -> None:
     assert np.array_equal(cell[1::2, 1::2, 0], board[0, 0].numpy() * 255)
     narrow = grid(rows, columns=1)
     assert narrow.width < picture.width
+    # A line more: the first 1 of 3.
+    assert narrow.height > grid(rows).height
+
+
+def test_a_white_image_is_seen_on_the_white_page() -> None:
+    pixels = np.asarray(grid([("", torch.ones(1, *GREY))]))
+    assert (pixels[:, :, 0] == 192).sum() == 4 * 57
 
 
 def test_grid_refuses_what_it_cannot_show() -> None:

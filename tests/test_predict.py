@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cli_cases import process
+from mimicgan.data.fashion_mnist import CLASSES
 from mimicgan.errors import UserError
 from mimicgan.models.restorer import Restorer
 from mimicgan.predict import any_classifier, predictions
@@ -122,6 +123,7 @@ def test_the_table_has_a_row_for_each_file() -> None:
     dark, light = torch.zeros(2, *SHAPE), torch.ones(2, *SHAPE)
     rows = list(csv.DictReader(StringIO(predictions(Bright(), ["a", "b,c"], dark, light, batch=1))))
     assert [row["file"] for row in rows] == ["a", "b,c"]
+    assert "name_after" not in rows[0]
     assert (rows[1]["before"], rows[1]["after"]) == ("0", "1")
     assert float(rows[0]["confidence_before"]) == pytest.approx(1 / (1 + 2.718281828**-2), abs=1e-4)
 
@@ -142,4 +144,4 @@ def test_the_command_writes_predictions(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "predictions.csv").read_text()
     rows = list(csv.DictReader(StringIO(text)))
     assert len(rows) == 5
-    assert all(0 <= int(row["after"]) <= 9 for row in rows)
+    assert all(row["name_after"] == CLASSES[int(row["after"])] for row in rows)

@@ -16,9 +16,9 @@ def damage_picture(
 ) -> Image.Image:
     """An RGB picture of ``damage``: only the parts that it uses, each with a word on it.
 
-    Mask and offset, the blur's kernel, the tone curve (clean across, damaged up), how colours are
+    Mask and offset, the blur's kernel, the tone curve (from clean to damaged), how colours are
     mixed, noise and the share of replaced pixels; below them a test card and ``clean`` images
-    (n, c, h, w) in [-1, 1], before and after.
+    (n, c, h, w) in [-1, 1] of the generator, before and after.
     """
     plain = ComposedDamage(damage.shape)
     used = {
@@ -42,7 +42,9 @@ def damage_picture(
     before = torch.cat([test_card(damage.shape)[None], clean[:8]])
     with torch.no_grad():
         after = damage(before)
-    parts.append(grid([("before", to_user(before)), ("after", to_user(after))]))
+    title = "the damage on a test card and on images that the generator invents"
+    shown_rows = [("before", to_user(before)), ("after", to_user(after))]
+    parts.append(grid(shown_rows, title=title))
     return stacked(parts)
 
 
@@ -73,7 +75,8 @@ def _sentences(damage: ComposedDamage, used: set[str]) -> list[str]:
     for part in ("columns", "rows"):
         if part in used:
             count = int((damage.get_parameter(part) != 0).sum())
-            words.append(f"stuck: {count} {part} show another one")
+            some = f"1 {part[:-1]} repeats" if count == 1 else f"{count} {part} repeat"
+            words.append(f"stuck: {some} another {part[:-1]}")
     if "colour" in used and len(damage.colour) == 3:
         rows = [" ".join(f"{share:+.2f}" for share in row) for row in damage.colour.tolist()]
         words.append("colours, of clean red, green, blue: red {}; green {}; blue {}".format(*rows))
@@ -111,5 +114,6 @@ def _curve(curve: Tensor) -> Image.Image:
     ]
     draw.line(points, fill=INK, width=2)
     font = ImageFont.load_default(FONT_SIZE)
-    draw.text((CURVE + 3 * GAP, GAP), "tone curve: clean\nacross, damaged up", INK, font)
+    words = "tone curve: from clean\n(left to right) to damaged\n(bottom to top)"
+    draw.text((CURVE + 3 * GAP, GAP), words, INK, font)
     return sheet

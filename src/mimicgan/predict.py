@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mimicgan.data.fashion_mnist import CLASSES
 from mimicgan.errors import UserError, needed
 from mimicgan.images import to_internal
 from mimicgan.pretrained import load_classifier
@@ -18,14 +19,16 @@ from mimicgan.user_classifier import answers, check_classifier
 from mimicgan.user_program import EXPORTED, PICKLES, SCRIPTED, load_program
 
 ONNX = ".onnx"
+NAMED = {"fashion-mnist": CLASSES}
+"""Shipped classifiers -> the names of their classes."""
 
 
 class Ranged(nn.Module):
-    """A network for images in [-1, 1], for images in [0, 1]."""
+    """A network for images in [-1, 1], for images in [0, 1]; the names of its classes if known."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, classes: Sequence[str] = ()) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.classes = network, classes
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.network(to_internal(x))
@@ -75,7 +78,7 @@ def any_classifier(
     else:
         model, images_in = load_classifier(name_or_path), (-1, 1)
     if images_in[0] == -1:
-        model = Ranged(model)
+        model = Ranged(model, NAMED.get(name_or_path, ()))
     check_classifier(model, prior)
     return model
 
@@ -84,13 +87,16 @@ def any_classifier(
 def predictions(
     model: nn.Module, names: Sequence[str], observed: Tensor, restored: Tensor, batch: int = 250
 ) -> str:
-    """CSV text: file, label and confidence before, label and confidence after.
+    """CSV text: file, label and confidence before, label and confidence after; the names of both
+    labels where the model is a shipped one.
 
     ``observed`` and ``restored`` are (n, c, h, w) in [0, 1]. UserError where ``model`` fails.
     """
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["file", "before", "confidence_before", "after", "confidence_after"])
+    classes = model.classes if isinstance(model, Ranged) else ()
+    named = ["name_before", "name_after"] if classes else []
+    writer.writerow(["file", "before", "confidence_before", "after", "confidence_after", *named])
     columns = []
     for images in (observed, restored):
         parts = [
@@ -98,5 +104,6 @@ def predictions(
         ]
         columns.append([(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)])
     for name, (before, sure), (after, surer) in zip(names, *columns, strict=True):
-        writer.writerow([name, before, f"{sure:.4f}", after, f"{surer:.4f}"])
+        words = [classes[before], classes[after]] if classes else []
+        writer.writerow([name, before, f"{sure:.4f}", after, f"{surer:.4f}", *words])
     return file.getvalue()

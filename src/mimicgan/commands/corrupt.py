@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, OutputFlags
+from mimicgan.commands.screen import counted
 from mimicgan.commands.sources import SAMPLE_SHAPE, files_of, images_of, inputs_of, is_sample
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.corruptions import corrupt as apply_corruption
@@ -65,7 +66,7 @@ class Corrupt(OutputFlags):
             write_like(to, found, damaged(self.kind, found.images, generator))
         for note in found.notes:
             screen.say(note)
-        screen.say(f"{len(found.images)} images damaged ({self.kind}) in {Path(self.out)}")
+        screen.say(f"{counted(len(found.images))} damaged ({self.kind}) in {Path(self.out)}")
         screen.result(
             {
                 "command": "corrupt",
@@ -106,7 +107,10 @@ def listed_kinds() -> dict[str, str]:
 
 
 def _table(kinds: dict[str, str]) -> Table:
-    table = Table("kind", "what it does", box=None)
+    table = Table(box=None)
+    # A name that was cut could not be given to --kind.
+    table.add_column("kind", no_wrap=True)
+    table.add_column("what it does")
     for name, description in kinds.items():
         table.add_row(name, description)
     return table

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mimicgan.commands.flags import INTEGER, ComputeFlags
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.screen import Screen
+from mimicgan.commands.summary import has_damage
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
@@ -26,7 +27,7 @@ from mimicgan.prior import Prior
 from mimicgan.restore import Method, Settings, restore
 
 DAMAGES: dict[str, tuple[str, ...]] = {
-    "fashion-mnist": ("binary", "dropped", "negative-blur"),
+    "fashion-mnist": ("dropped", "negative-blur", "binary"),
     "faces": ("negative", "stuck-pixels", "inpainting"),
 }
 COUNTS = {"fashion-mnist": 100, "faces": 25}
@@ -128,12 +129,14 @@ class Demo(ComputeFlags):
                 rows.append(
                     _row(damage, LABELS[method], images, clean, labels, classifier, result.seconds)
                 )
-            parts = (observed, result.simulated, images, clean)
-            names = ("observed", "simulated damage", "restored", "clean")
             title = f"{damage}: {(CORRUPTIONS | FACE_CORRUPTIONS)[damage].description}"
             shown_rows = [
-                (name, part[: len(images)]) for name, part in zip(names, parts, strict=True)
+                ("observed", observed[: len(images)]),
+                ("restored", images),
+                ("clean", clean[: len(images)]),
             ]
+            if has_damage(result):
+                shown_rows.insert(1, ("simulated damage", result.simulated))
             sheets.append(grid(shown_rows, title=title))
         with written_whole(self.out) as partial:
             stacked(sheets).save(partial, "PNG")

@@ -25,7 +25,6 @@ from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.restore import Method, Settings, restore
 
 GENERATED = "generated"
-COLUMNS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,7 @@ class Figures(PriorFlags):
             sheets, rows = [], []
             for kind in self.kinds:
                 observed = damaged(kind, clean, generator)
-                shown_rows: list[tuple[str, Tensor]] = [("observed", observed[:COLUMNS])]
+                shown_rows: list[tuple[str, Tensor]] = [("observed", observed)]
                 rows.append(_row(kind, "observed", observed, clean))
                 for method in self.methods:
                     settings = Settings(
@@ -106,10 +105,10 @@ class Figures(PriorFlags):
                             result = restore(observed, prior, settings, callback=shown(advance))
                     if method in ("mimicgan", "auto"):
                         name = f"learnt damage ({label})"
-                        shown_rows.append((name, result.simulated[:COLUMNS]))
-                    shown_rows.append((label, result.images[:COLUMNS]))
+                        shown_rows.append((name, result.simulated))
+                    shown_rows.append((label, result.images))
                     rows.append(_row(kind, method, result.images, clean))
-                shown_rows.append(("clean", clean[:COLUMNS]))
+                shown_rows.append(("clean", clean))
                 sheets.append(grid(shown_rows, title=kind))
             stacked(sheets).save(to / "recovery.png")
             if curves:

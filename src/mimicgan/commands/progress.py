@@ -84,6 +84,15 @@ def _unwatchable(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write --watch {path}: {error.strerror}; name another file")
 
 
+PHASES = {
+    "search": "looking for the damage",
+    "surrogate": "fitting the damage",
+    "restorer": "training the restorer",
+    "latent": "fitting the images",
+}
+"""Kinds of updates in words."""
+
+
 def shown(advance: Advance) -> Callable[[Step], None]:
     """A callback of the solver that moves a progress bar."""
     seen = 0
@@ -91,6 +100,7 @@ def shown(advance: Advance) -> Callable[[Step], None]:
     def see(step: Step) -> None:
         nonlocal seen
         seen += 1
-        advance(seen, f"{step.kind} {step.loss:.4f}")
+        phase = PHASES.get(step.kind, step.kind)
+        advance(seen, f"{step.kind} {step.loss:.4f}", phase)
 
     return see

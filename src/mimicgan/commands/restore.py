@@ -11,7 +11,7 @@ import tyro
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
 from mimicgan.commands.report import nothing_learnt, write_report
-from mimicgan.commands.screen import Screen
+from mimicgan.commands.screen import Screen, counted
 from mimicgan.commands.sources import files_of, images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
@@ -118,7 +118,7 @@ class Restore(PriorFlags):
             if self.classify is not None:
                 model = any_classifier(self.classify, prior, self.classify_range)
             total = None if known else expected_steps(self.settings, len(found.images))
-            with screen.progress(f"restoring {len(found.images)} images", total) as advance:
+            with screen.progress(f"restoring {counted(len(found.images))}", total) as advance:
                 result = restore(
                     found.images,
                     prior,
@@ -132,7 +132,7 @@ class Restore(PriorFlags):
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
             facts = write_summary(to, found, result, prior, self.source, given=known is not None)
             self._save(result, to, prior)
-        screen.say(f"{len(found.images)} images restored in {self.out} ({result.seconds:.1f} s)")
+        screen.say(f"{counted(len(found.images))} restored in {self.out} ({result.seconds:.1f} s)")
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
         elif known is None and nothing_learnt(result):
@@ -146,6 +146,8 @@ class Restore(PriorFlags):
         if self.group_by is None:
             raise AssertionError("run looks first")
         with screen.progress("restoring", None) as advance:
+            # The first chunk is done only when a damage was learnt from it.
+            advance(0, "at the first pictures")
             done = run_job(
                 Path(self.source),
                 Path(self.out),
@@ -173,7 +175,7 @@ class Restore(PriorFlags):
         partial = Path(self.out) / JOURNAL / REPORT
         write_report(partial, facts)
         partial.replace(Path(self.out) / REPORT)
-        screen.say(f"{done.images} images restored in {self.out}, {len(done.bad)} left out")
+        screen.say(f"{counted(done.images)} restored in {self.out}, {len(done.bad)} left out")
         screen.result(facts)
 
     def _engine(self) -> EngineOf | None:

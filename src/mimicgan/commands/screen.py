@@ -2,21 +2,31 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-Advance = Callable[[int, str], None]
-"""(done so far, what to say beside the bar)"""
+
+class Advance(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, done: int, note: str = "", phase: str = "") -> None:
+        """``done`` so far, what to say beside the bar, and what is being done: each ``phase`` is
+        told once, in a line, where there is no terminal."""
 
 
 def json_text(values: Any, **layout: Any) -> str:
     """JSON, laid out as for ``json.dumps``; a number that is not finite, which JSON does not know,
     becomes a word."""
     return json.dumps(json.loads(json.dumps(values), parse_constant=str), **layout)
+
+
+def counted(images: int) -> str:
+    """So many images, in words."""
+    return "1 image" if images == 1 else f"{images} images"
 
 
 class Screen:
@@ -47,7 +57,10 @@ class Screen:
 
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Advance]:
-        """A bar with the time left (a moving one without ``total``); yields its ``Advance``."""
+        """A bar with the time left (a moving one without ``total``); yields its ``Advance``.
+
+        Without a terminal there is no bar, but a line for each phase.
+        """
         # Text is never markup here: file names and numbers may hold brackets.
         columns = (
             TextColumn("{task.fields[label]}", markup=False),
@@ -63,8 +76,13 @@ class Screen:
         ) as bar:
             task = bar.add_task("", total=total, label=label, note="")
 
-            def advance(done: int, note: str = "") -> None:
+            told = {""}
+
+            def advance(done: int, note: str = "", phase: str = "") -> None:
                 bar.update(task, completed=done, note=note)
+                if not self._errors.is_terminal and phase not in told:
+                    told.add(phase)
+                    self.say(f"{label}: {phase}")
 
             yield advance
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 
 from mimicgan.commands.report import report, write_report
 from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
 from mimicgan.image_files import ImageSet
-from mimicgan.overview import grid
+from mimicgan.overview import COLUMNS, grid
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration
 
@@ -30,18 +31,30 @@ def write_summary(
 
     ``given``: it was not learnt from these images.
     """
-    rows = [
-        ("observed", found.images),
-        ("simulated", result.simulated),
-        ("restored", result.images),
-    ]
-    grid(rows).save(to / OVERVIEW)
+    rows = [("observed", found.images), ("restored", result.images)]
+    if has_damage(result):
+        rows.insert(1, ("simulated", result.simulated))
+    grid(rows, title=_span(found.names[:COLUMNS])).save(to / OVERVIEW)
     picture = learnt_picture(result, prior)
     if picture is not None:
         picture.save(to / DAMAGE)
     facts = report(result, prior.name, source, found, given=given)
     write_report(to / REPORT, facts)
     return facts
+
+
+def has_damage(result: Restoration) -> bool:
+    """Whether there is a learnt damage to simulate with: not of the universal restorer, nor PGD."""
+    return not isinstance(result.surrogate, nn.Identity)
+
+
+def _span(names: list[str]) -> str:
+    """From which file to which."""
+    # Names may hold line breaks, and bytes that are no text.
+    first, last = (
+        "".join(c if c.isprintable() else "?" for c in name) for name in (names[0], names[-1])
+    )
+    return first if len(names) == 1 else f"{first} to {last}"
 
 
 def learnt_picture(result: Restoration, prior: Prior) -> Image.Image | None:

@@ -30,7 +30,8 @@ class SupervisedSettings:
     """Weight of -log D of the restored images, beside the l1 distance; D is the prior's
     discriminator, held fixed. Without one the term is left out."""
     warm: bool = True
-    """Start from the prior's universal restorer where it has one, as the default method does."""
+    """Start from the prior's universal restorer where it has one, as the default method does. With
+    --no-warm start from an untrained network."""
     seed: int = 0
     """Seed of the images and damages that are drawn."""
 
