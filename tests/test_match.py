@@ -503,6 +503,21 @@ def test_a_fit_that_could_not_run_is_refused(slip: dict[str, int]) -> None:
         MatchSettings(**slip)
 
 
+@pytest.mark.parametrize(
+    ("slip", "hint"),
+    [
+        ({"penalty": float("nan")}, "penalty nan is out of range"),
+        ({"restorer_steps": -1}, "restorer_steps -1 is out of range"),
+        ({"margin": float("inf")}, "margin inf is out of range"),
+        ({"random_share": 1.5}, "random_share 1.5 is more than all"),
+        ({"turns": 0}, "turns 0 is too small"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(slip: dict[str, float], hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        MatchSettings(**slip)
+
+
 def test_images_with_a_gradient_are_restored_like_others(prior) -> None:
     settings = Settings("auto", match=TINY)
     images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))

@@ -19,6 +19,13 @@ def at_least(least: int, **numbers: int) -> None:
             raise ValueError(f"{name} {value} is too small; give {least} or more")
 
 
+def check_numbers(settings: object) -> None:
+    """ValueError that names the first field of a dataclass that is below zero, or no number."""
+    for name, value in vars(settings).items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} {value} is out of range; give a number from 0 on")
+
+
 def check_seed(seed: int) -> None:
     """ValueError for a seed that no generator takes."""
     if not 0 <= seed < 2**63:

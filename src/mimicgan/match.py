@@ -55,7 +55,9 @@ class MatchSettings(FitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch)
+        at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch, turns=self.turns)
+        if self.random_share > 1:
+            raise ValueError(f"random_share {self.random_share} is more than all; give 1 or less")
 
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.errors import at_least
+from mimicgan.errors import at_least, check_numbers
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.set_distance import SetDistance
@@ -71,6 +71,7 @@ class FitSettings:
     """Misfit above which the damage counts as not understood."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         at_least(2, bank=self.bank)
         at_least(1, parents=self.parents, sample=self.sample, starts=self.starts)
 
