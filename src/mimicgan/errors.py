@@ -22,7 +22,7 @@ def at_least(least: int, **numbers: int) -> None:
 def check_numbers(settings: object) -> None:
     """ValueError that names the first field of a dataclass that is below zero, or no number."""
     for name, value in vars(settings).items():
-        if not 0 <= value < float("inf"):
+        if not value >= 0:
             raise ValueError(f"{name} {value} is out of range; give a number from 0 on")
 
 
