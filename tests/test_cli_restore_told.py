@@ -158,6 +158,19 @@ def test_what_a_restoration_reads_is_not_overwritten(
     assert call(*command, prior_folder, "--quiet") == 0
 
 
+def test_files_beside_the_images_do_not_replace_each_other(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder)
+    one, same = tmp_path / "x.pt2", tmp_path / "in" / ".." / "x.pt2"
+    line = mistake(capsys, *command, "--save-damage", one, "--export", same)
+    assert "give each another name" in line
+    one, same = (path.with_suffix(".png") for path in (one, same))
+    line = mistake(capsys, *command, "--save-damage", one, "--watch", same)
+    assert "give each another name" in line
+    assert listing(tmp_path) == ["in"]
+
+
 def test_a_number_without_end_in_the_settings_loses_no_result(
     pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

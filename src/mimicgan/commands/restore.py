@@ -215,6 +215,11 @@ class Restore(PriorFlags):
             if self.settings.by_latents:
                 raise UserError(f"--method {self.settings.method} makes no restorer to --export")
             check_export(self.export)
+        beside = [path.resolve() for path in (self.watch, *self._targets()) if path is not None]
+        if len(set(beside)) < len(beside):
+            raise UserError(
+                "--save-damage, --export and --watch write a file each; give each another name"
+            )
         for target in self._targets():
             self._refuse_target(target)
 
