@@ -34,6 +34,7 @@ def test_a_restoration_can_be_watched(
     )
     assert ".png" in line
     out, file = tmp_path / "no", tmp_path / "file"
+    command = ("restore", pictures, out, *flags)
     file.touch()
     for watch, told in (
         (out / "preview.png", "lies in OUT"),
@@ -42,11 +43,33 @@ def test_a_restoration_can_be_watched(
         (pictures / "new.png", "is an input, or lies among them"),
         (Path("/proc/preview.png"), "cannot write --watch /proc/preview.png: "),
     ):
-        assert told in mistake(capsys, "restore", pictures, out, *flags, "--watch", watch)
-    new = tmp_path / "new" / "folder" / "preview.png"
-    assert call("restore", pictures, tmp_path / "out2", *flags, "--watch", new) == 0
-    assert new.exists()
+        assert told in mistake(capsys, *command, "--watch", watch)
     assert not out.exists()
+    for flag, name in (
+        ("--watch", "p.png"),
+        ("--save-damage", "d.safetensors"),
+        ("--export", "d.pt2"),
+    ):
+        line = mistake(capsys, *command[:5], flag, tmp_path / "new" / name)
+        assert f"the folder {tmp_path / 'new'} does not exist; make it" in line
+    before = preview.read_bytes()
+    assert "--overwrite" in mistake(capsys, *command, "--watch", preview)
+    assert preview.read_bytes() == before
+    assert call(*command, "--watch", preview, "--overwrite") == 0
+
+
+def test_what_is_applied_at_once_cannot_be_watched(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, watch = tmp_path / "kept", ("--watch", tmp_path / "preview.png")
+    Damage(torch.nn.Identity(), Restorer(GREY)).save(kept)
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder)
+    assert "--damage is applied" in mistake(capsys, *command, "--damage", kept, *watch)
+    universal = (*command, "--method", "universal", *watch)
+    assert "--method universal is applied" in mistake(capsys, *universal)
+    assert listing(tmp_path) == ["in", "kept"]
+    assert call(*universal, "--output", "realism") == 0
+    assert watch[1].exists()
 
 
 def test_a_preview_that_fails_half_way_is_not_blamed_on_the_output(

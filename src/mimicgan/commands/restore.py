@@ -1,6 +1,5 @@
 """``mimicgan restore``: clean images from images that share one unknown damage."""
 
-import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
-from mimicgan.files import output_folder
+from mimicgan.files import check_writable, output_folder
 from mimicgan.image_files import write_like
 from mimicgan.job import run_job
 from mimicgan.journal import JOURNAL
@@ -56,7 +55,7 @@ class Restore(PriorFlags):
     count: Annotated[int | None, INTEGER] = None
     """Only the first so many images."""
     overwrite: bool = False
-    """Replace OUT (and the files of --save-damage and --export) if it exists."""
+    """Replace OUT (and the files of --save-damage, --export and --watch) if it exists."""
     save_damage: Annotated[Path | None, PATH] = None
     """Write the learnt damage and its restorer to this file (method auto)."""
     export: Annotated[Path | None, PATH] = None
@@ -202,7 +201,14 @@ class Restore(PriorFlags):
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None:
-            check_watch(self.watch, Path(self.out), self._read)
+            check_watch(
+                self.watch,
+                self.settings,
+                Path(self.out),
+                self._read,
+                known=self.damage is not None,
+                overwrite=self.overwrite,
+            )
         if self.settings.output != "auto" and self.settings.by_latents:
             raise UserError(
                 f"--method {self.settings.method} gives the generator's images alone; leave "
@@ -237,8 +243,7 @@ class Restore(PriorFlags):
             raise UserError(f"{target} exists; choose another file or replace it with --overwrite")
         if not self._inside_out(target):
             # Fails now rather than after a long run.
-            with tempfile.TemporaryFile(dir=target.resolve().parent):
-                pass
+            check_writable(target, str(target))
         if target.resolve() in [path.resolve() for path in self._read]:
             raise UserError(f"{target} is an input; choose another file")
 
