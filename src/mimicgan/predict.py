@@ -81,22 +81,20 @@ def any_classifier(
 
 
 @torch.no_grad()
-def predictions(
-    model: nn.Module, names: Sequence[str], observed: Tensor, restored: Tensor, batch: int = 250
-) -> str:
-    """CSV text: file, label and confidence before, label and confidence after.
+def predictions(model: nn.Module, images: Tensor, batch: int = 250) -> list[tuple[int, float]]:
+    """Label and confidence for each of the images (n, c, h, w) in [0, 1]. UserError where ``model``
+    fails."""
+    parts = [answers(model, part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)]
+    return [(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)]
 
-    ``observed`` and ``restored`` are (n, c, h, w) in [0, 1]. UserError where ``model`` fails.
-    """
+
+def table(
+    names: Sequence[str], before: list[tuple[int, float]], after: list[tuple[int, float]]
+) -> str:
+    """CSV text: file, label and confidence before, label and confidence after."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["file", "before", "confidence_before", "after", "confidence_after"])
-    columns = []
-    for images in (observed, restored):
-        parts = [
-            answers(model, part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)
-        ]
-        columns.append([(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)])
-    for name, (before, sure), (after, surer) in zip(names, *columns, strict=True):
-        writer.writerow([name, before, f"{sure:.4f}", after, f"{surer:.4f}"])
+    for name, (label, sure), (later, surer) in zip(names, before, after, strict=True):
+        writer.writerow([name, label, f"{sure:.4f}", later, f"{surer:.4f}"])
     return file.getvalue()

@@ -21,7 +21,7 @@ from mimicgan.image_files import write_like
 from mimicgan.job import run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
-from mimicgan.predict import any_classifier, predictions
+from mimicgan.predict import any_classifier, predictions, table
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
@@ -116,6 +116,8 @@ class Restore(PriorFlags):
             model = None
             if self.classify is not None:
                 model = any_classifier(self.classify, prior, self.classify_range)
+                # Now: a classifier that takes fewer images fails before the run, not after it.
+                before = predictions(model, found.images)
             total = None if known else expected_steps(self.settings, len(found.images))
             with screen.progress(f"restoring {len(found.images)} images", total) as advance:
                 result = restore(
@@ -127,7 +129,7 @@ class Restore(PriorFlags):
                 )
             write_like(to, found, result.images)
             if model is not None:
-                text = predictions(model, found.names, found.images, result.images)
+                text = table(found.names, before, predictions(model, result.images))
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
             facts = write_summary(to, found, result, prior, self.source, given=known is not None)
             self._save(result, to, prior)
