@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import mimicgan
 from cli_cases import QUICK, call, listing, mistake
-from image_cases import GREY
+from image_cases import GREY, some
 from mimicgan.damage import ComposedDamage
 from mimicgan.learnt import Damage
 from mimicgan.models.restorer import Restorer
@@ -192,6 +193,27 @@ def test_files_beside_the_images_do_not_replace_each_other(
     line = mistake(capsys, *command, "--save-damage", one, "--watch", same)
     assert "give each another name" in line
     assert listing(tmp_path) == ["in"]
+
+
+class TwoChannels(torch.nn.Module):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z.tanh().view(-1, 2, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_images_that_cannot_be_drawn_are_restored_without_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "two.pt"
+    torch.jit.trace(TwoChannels(), (torch.zeros(2, 128),)).save(own)
+    np.save(tmp_path / "in.npy", some((5, 2, 8, 8)).numpy())
+    prior = ("--prior", own, "--latent-size", "128", "--image-shape", "2", "8", "8")
+    command = ("restore", tmp_path / "in.npy", tmp_path / "out", *prior)
+    assert call(*command, *QUICK, "--watch", tmp_path / "watch.png") == 0
+    assert "no pictures of 2 channels" in capsys.readouterr().err
+    assert listing(tmp_path / "out") == ["in.npy", "report.json"]
+    assert listing(tmp_path) == ["in.npy", "out", "two.pt"]
+    assert "1 or 3 channels" in mistake(capsys, "figures", tmp_path / "figures", *prior)
 
 
 def test_a_number_without_end_in_the_settings_loses_no_result(

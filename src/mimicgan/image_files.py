@@ -21,6 +21,8 @@ QUALITY: dict[str, dict[str, int | bool]] = {
     "JPEG": {"quality": 100, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
+DRAWN = (1, 3)
+"""Channels of images that can be looked at."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def write_like(folder: Path, source: ImageSet, images: Tensor) -> None:
 
 def as_pictures(images: Tensor) -> list[Image.Image]:
     """Images (n, c, h, w) in [0, 1] as 8-bit Pillow images, grey for c = 1 and RGB for c = 3."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or images.shape[1] not in DRAWN:
         raise ValueError(f"images must be (n, 1 or 3, h, w), not {tuple(images.shape)}")
     pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().byte()
     arrays = pixels.permute(0, 2, 3, 1).numpy()

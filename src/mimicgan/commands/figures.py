@@ -17,6 +17,7 @@ from mimicgan.commands.sources import files_of, images_of, inputs_of
 from mimicgan.curves import Curve, drawn, traced
 from mimicgan.errors import UserError, needed
 from mimicgan.files import output_folder
+from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
 from mimicgan.match import MatchSettings
 from mimicgan.metrics import psnr
@@ -75,6 +76,11 @@ class Figures(PriorFlags):
         if self.count < 1 or not self.kinds or not self.methods:
             raise UserError("give --count 1 or more, and at least one --kind and --method")
         prior = self.load()
+        if prior.image_shape[0] not in DRAWN:
+            raise UserError(
+                f"figures show images of 1 or 3 channels, not {prior.image_shape[0]}; "
+                "use another prior"
+            )
         inputs = files_of(self.prior)
         if self.images != GENERATED:
             inputs += inputs_of(self.images)

@@ -9,6 +9,7 @@ from torch import Tensor
 from mimicgan.commands.screen import Advance
 from mimicgan.errors import UserError
 from mimicgan.files import check_writable, unwritable, written_whole
+from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
 from mimicgan.mimic import Step
 from mimicgan.overview import grid
@@ -39,9 +40,9 @@ def watched(
     path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
 ) -> Callable[[Step], None]:
     """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
-    images (n, c, h, w) in [0, 1] as observed, and restored so far. The callback raises UserError
-    when it cannot be written."""
-    if path is None:
+    images (n, c, h, w) in [0, 1] as observed, and restored so far (nothing where they
+    have neither 1 nor 3 channels). The callback raises UserError when it cannot be written."""
+    if path is None or observed.shape[1] not in DRAWN:
         return callback
     last = -every
 

@@ -17,7 +17,7 @@ from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
 from mimicgan.files import check_writable, output_folder
-from mimicgan.image_files import write_like
+from mimicgan.image_files import DRAWN, write_like
 from mimicgan.job import run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
@@ -112,6 +112,8 @@ class Restore(PriorFlags):
                 )
             for note in found.notes:
                 screen.say(note)
+            if prior.image_shape[0] not in DRAWN:
+                screen.say(f"no pictures of {prior.image_shape[0]} channels are drawn")
             known = self._known_damage(prior)
             model = None
             if self.classify is not None:

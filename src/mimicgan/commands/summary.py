@@ -9,7 +9,7 @@ from PIL import Image
 from mimicgan.commands.report import report, write_report
 from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
-from mimicgan.image_files import ImageSet
+from mimicgan.image_files import DRAWN, ImageSet
 from mimicgan.overview import grid
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration
@@ -26,7 +26,8 @@ def write_summary(
     *,
     given: bool = False,
 ) -> dict[str, Any]:
-    """Write the three into ``to`` (damage.png where there is a learnt damage); the report's facts.
+    """Write the three into ``to`` (damage.png where there is a learnt damage, and no picture of
+    images that have neither 1 nor 3 channels); the report's facts.
 
     ``given``: it was not learnt from these images.
     """
@@ -35,10 +36,11 @@ def write_summary(
         ("simulated", result.simulated),
         ("restored", result.images),
     ]
-    grid(rows).save(to / OVERVIEW)
-    picture = learnt_picture(result, prior)
-    if picture is not None:
-        picture.save(to / DAMAGE)
+    if prior.image_shape[0] in DRAWN:
+        grid(rows).save(to / OVERVIEW)
+        picture = learnt_picture(result, prior)
+        if picture is not None:
+            picture.save(to / DAMAGE)
     facts = report(result, prior.name, source, found, given=given)
     write_report(to / REPORT, facts)
     return facts
