@@ -1,5 +1,6 @@
 """The command line, but for restore: help, corrupt, demo, data, training."""
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 import mimicgan
 from cli_cases import call, listing, mistake
 from image_cases import GREY, some
+from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS
 from mimicgan.data import fashion_mnist
 from mimicgan.image_files import read_images, write_images
@@ -348,6 +350,13 @@ def test_a_system_without_file_locks_misses_large_jobs_alone(
     job = ("restore", tmp_path, tmp_path.with_name("out"), "--group-by", "none")
     assert "leave --group-by out" in mistake(capsys, *job)
     assert not tmp_path.with_name("out").exists()
+
+
+def test_a_result_is_there_before_the_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe))
+    Screen(quiet=True, json=True).result({"address": "x"})
+    assert pipe.getvalue() == b'{"address": "x"}\n'
 
 
 def test_a_reader_that_leaves_is_no_crash() -> None:
