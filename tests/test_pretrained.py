@@ -1,5 +1,6 @@
 """Priors and classifiers on disk."""
 
+import errno
 import json
 import pickle
 import subprocess
@@ -113,6 +114,31 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     assert "no prior that this version can read" in refused(folder)
     (folder / JSON).unlink()
     assert "copy or make it again" in refused(folder)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_prior_that_cannot_be_written_anew_stays_as_it_was(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_prior(tmp_path, CARD, untrained_generator(), bank=torch.zeros(2, 100))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    written, write = 0, Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        save_prior(tmp_path, replace(CARD, seed=4), untrained_generator(), bank=torch.ones(2, 100))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    save_prior(tmp_path, replace(CARD, seed=4), untrained_generator(), bank=torch.ones(2, 100))
+    prior = load_prior(tmp_path)
+    assert prior.bank is not None
+    assert prior.bank.min() == 1
 
 
 def test_a_false_card_takes_no_memory(tmp_path: Path) -> None:

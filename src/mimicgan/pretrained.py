@@ -8,6 +8,7 @@ stand for the training images, and ``prior.json``: what it is, how it was made, 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -53,13 +54,13 @@ def save_prior(
     }
     if hasattr(generator, "width"):
         facts["width"] = generator.width
+    others: dict[str, bytes] = {}
     if bank is not None:
         # A file of its own: it is chosen anew where the networks stay.
         content = tensor_bytes({"bank": _small(bank)})
         facts["bank_sha256"] = hashlib.sha256(content).hexdigest()
-        with written_whole(Path(folder) / BANK) as partial:
-            partial.write_bytes(content)
-    _save(Path(folder), "prior", card, facts, modules)
+        others[BANK] = content
+    _save(Path(folder), "prior", card, facts, modules, others)
 
 
 def load_prior(
@@ -138,7 +139,7 @@ def save_classifier(folder: Path | str, card: Card, model: nn.Module) -> None:
     if card.architecture not in CLASSIFIERS:
         known = ", ".join(CLASSIFIERS)
         raise ValueError(f"no architecture {card.architecture!r}; there are: {known}")
-    _save(Path(folder), "classifier", card, {}, {"classifier": model})
+    _save(Path(folder), "classifier", card, {}, {"classifier": model}, {})
 
 
 @torch.inference_mode(False)
@@ -208,7 +209,12 @@ def _folder(name: str, kind: str) -> Path:
 
 
 def _save(
-    folder: Path, kind: str, card: Card, facts: dict[str, Any], modules: Mapping[str, Any]
+    folder: Path,
+    kind: str,
+    card: Card,
+    facts: dict[str, Any],
+    modules: Mapping[str, Any],
+    others: Mapping[str, bytes],
 ) -> None:
     tensors = {
         f"{part}.{key}": _small(value)
@@ -219,9 +225,11 @@ def _save(
     content = tensor_bytes(tensors)
     written = {**asdict(card), **facts, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
-    for suffix, data in (("safetensors", content), ("json", text.encode())):
-        with written_whole(folder / f"{kind}.{suffix}") as partial:
-            partial.write_bytes(data)
+    files = {f"{kind}.json": text.encode(), f"{kind}.safetensors": content, **others}
+    with ExitStack() as stack:
+        # None gets its name before all are written, the card last: a failure leaves the old ones.
+        for name, data in files.items():
+            stack.enter_context(written_whole(folder / name)).write_bytes(data)
 
 
 def _small(value: Tensor) -> Tensor:
