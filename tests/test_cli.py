@@ -47,6 +47,18 @@ def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixtur
     assert listing(tmp_path) == ["b", "dropped", "unseen-gamma-high"]
 
 
+def test_the_word_sample_is_never_taken_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sample").mkdir()
+    write_images(Path("sample"), ["mine.png"], some((1, *GREY)))
+    kind = ("--kind", "dropped")
+    assert "write ./sample" in mistake(capsys, "corrupt", "sample", "out", *kind)
+    assert call("corrupt", "./sample", "out", *kind) == 0
+    assert listing(Path("out")) == ["mine.png"]
+
+
 def test_corrupt_lists_its_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("corrupt", "--list") == 0
     shown = capsys.readouterr().out

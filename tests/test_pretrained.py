@@ -26,6 +26,7 @@ from mimicgan.pretrained import (
     save_classifier,
     save_prior,
     shipped,
+    word_for,
 )
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings, restore
@@ -189,7 +190,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
-    assert "there are:" in refused("no-such-prior")
+    assert "there are: faces, fashion-mnist;" in refused("no-such-prior")
+    assert refused("no/such").startswith("no/such does not exist; name a folder or a generator's")
+    with pytest.raises(
+        UserError, match="there are: fashion-mnist; name a folder or a classifier's"
+    ):
+        load_classifier("faces")
     (tmp_path / "file").write_text("x")
     assert "name the folder" in refused(tmp_path / "file")
     assert "does not exist" in refused(tmp_path / "gone.pt2")
@@ -197,6 +203,19 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     for own in ({"latent_size": 100}, {"box": (-1.0, 1.0)}, {"discriminator": nn.Identity()}):
         assert "leave them out" in refused(tmp_path / "p", **own)
     assert "leave them out" in refused("fashion-mnist", box=(-2.0, 2.0))
+
+
+def test_a_folder_is_never_taken_for_a_shipped_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("faces").mkdir()
+    assert load_card("faces").name != CARD.name
+    save_untrained(Path("faces"))
+    assert "write ./faces for the latter" in refused("faces")
+    assert word_for(Path("faces")) == "./faces"
+    for own in ("./faces", "faces/", Path("faces"), tmp_path / "faces"):
+        assert load_card(own) == CARD
 
 
 class Tiny(nn.Module):
