@@ -200,6 +200,25 @@ def test_a_bad_file_is_left_out_and_named_or_stops_a_strict_job(tmp_path: Path) 
         job(tmp_path / "in", tmp_path / "strict", strict=True)
 
 
+def test_a_file_that_was_left_out_is_tried_again(places: tuple[Path, Path]) -> None:
+    source, out = places
+    late = source / "im0007.png"
+    whole = late.read_bytes()
+    # Of the same size, as one that only could not be read.
+    late.write_bytes(b"x" * len(whole))
+    assert list(job(source, out).bad) == [late.name]
+    assert job(source, out).chunks_done_before == 3
+    with pytest.raises(UserError, match=late.name):
+        job(source, out, strict=True)
+    late.write_bytes(whole)
+    again = job(source, out, strict=True)
+    assert (again.bad, again.chunks_done_before) == ({}, 1)
+    assert late.name in outputs(out)
+    late.write_bytes(whole[:40])
+    assert list(job(source, out).bad) == [late.name]
+    assert late.name not in outputs(out)
+
+
 def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "in", 5, 1)
     with pytest.raises(UserError, match="lie in each other"):

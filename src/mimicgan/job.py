@@ -100,6 +100,9 @@ def run_job(
         for group in groups:
             before += group.settled
             for each in group.chunks[: group.settled]:
+                if strict and (facts := journal.facts(each)):
+                    for reason in facts["bad"].values():
+                        raise UserError(reason)
                 count(each)
         if before < len(chunks):
             work = Work(prior, settings, strict=strict)
