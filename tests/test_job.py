@@ -219,6 +219,26 @@ def test_a_file_that_was_left_out_is_tried_again(places: tuple[Path, Path]) -> N
     assert late.name not in outputs(out)
 
 
+def test_a_small_group_that_nothing_restores_does_not_stop_the_others(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = places
+
+    def learnt(observed: Tensor, *_: object) -> Damage:
+        return quick_damage(observed, tiny_prior(), TINY)
+
+    monkeypatch.setattr("mimicgan.chunk.learnt_damage", learnt)
+    make(source / "a few", 3, 2)
+    prior = replace(tiny_prior(), restorer=None)
+    report = run_job(source, out, prior, TINY, group_by="folder", chunk=6)
+    assert report.images == 14
+    assert sorted(report.bad) == [f"a few/im000{k}.png" for k in range(3)]
+    assert all("train restorer" in reason for reason in report.bad.values())
+    assert not any("a few" in name for name in outputs(out))
+    with pytest.raises(UserError, match=r"a few/im0000\.png is one of fewer than 4"):
+        run_job(source, out, prior, TINY, group_by="folder", chunk=6, strict=True)
+
+
 def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "in", 5, 1)
     with pytest.raises(UserError, match="lie in each other"):
