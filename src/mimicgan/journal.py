@@ -69,7 +69,7 @@ class Journal:
         self._forget(chunks, settled)
         if settled == len(chunks) or not name:
             return Group(chunks, settled)
-        return Group(chunks, settled, self._known(name))
+        return Group(chunks, settled, earlier=lambda: self._known(name))
 
     def _mended(self, chunk: Chunk, bad: dict[str, str]) -> bool:
         """Whether a file that was left out, and has the size that it had, can be read now."""
