@@ -86,7 +86,10 @@ def test_folder_pattern_and_file(tmp_path: Path) -> None:
     whole = read_images(tmp_path, GREY)
     assert whole.names == ["a.png", "b.png", "c.bmp"]
     assert torch.equal(whole.images, images[[1, 0, 2]])
-    assert whole.notes == ["1 other files left out, the first readme.txt"]
+    assert whole.notes == [
+        "1 other files left out, the first readme.txt",
+        "1 subfolders left out; --group-by folder or none takes them too",
+    ]
     assert read_images(f"{tmp_path}/*.png", GREY).names == ["a.png", "b.png"]
     single = read_images(tmp_path / "c.bmp", GREY)
     assert torch.equal(single.images, images[2:])
@@ -101,6 +104,9 @@ def test_a_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
 
 def test_sources_without_images(tmp_path: Path) -> None:
     assert "empty folder" in refused(tmp_path)
+    (tmp_path / "sub").mkdir()
+    assert "only subfolders; name one of them, or restore them all" in refused(tmp_path)
+    (tmp_path / "sub").rmdir()
     assert "does not exist" in refused(tmp_path / "nowhere")
     assert "matches no file" in refused(f"{tmp_path}/*.png")
     (tmp_path / "notes.txt").write_text("x")

@@ -1,9 +1,12 @@
 """Large jobs: groups, resuming after a kill, bad files, a damage that changes half way."""
 
 import copy
+import errno
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,6 +84,25 @@ def test_groups(tmp_path: Path) -> None:
     assert len(groups_of(tmp_path, "none")["."]) == 4
     with pytest.raises(UserError, match="no picture"):
         groups_of(tmp_path / ".h" / "..", "none") and groups_of(_empty(tmp_path), "none")
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").touch()
+    scan = os.scandir
+
+    def locked(path: str) -> Any:
+        if Path(path).name == "shut":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    # The tests may run as root, whom no folder is shut to.
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(UserError, match=r"shut: Permission denied; check it"):
+        groups_of(tmp_path, "folder")
 
 
 def _empty(folder: Path) -> Path:

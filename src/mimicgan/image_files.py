@@ -61,13 +61,25 @@ def source_files(source: Path | str) -> list[Path]:
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror}; check the folder") from error
     if not files:
+        if _subfolders(path):
+            raise UserError(
+                f"{source} holds only subfolders; name one of them, or restore them all with "
+                "--group-by folder or --group-by none"
+            )
         kind = "is an empty folder" if path.is_dir() else "matches no file"
         raise UserError(f"{source} {kind}; give images of the kinds {KINDS}")
     return files
 
 
+def _subfolders(path: Path) -> int:
+    """How many subfolders a folder has, hidden ones not counted; 0 for what is none."""
+    if not path.is_dir():
+        return 0
+    return sum(each.is_dir() and not each.name.startswith(".") for each in path.iterdir())
+
+
 def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
-    """The pictures among ``source_files``, known by their suffix, and a note on the others.
+    """The pictures among ``source_files``, known by their suffix, and notes on what else is there.
 
     Raises UserError when there is none, or when two have the same name.
     """
@@ -86,6 +98,8 @@ def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
         )
     others = [p for p in files if p not in set(pictures)]
     notes = [f"{len(others)} other files left out, the first {others[0].name}"] if others else []
+    if inner := _subfolders(Path(source)):
+        notes.append(f"{inner} subfolders left out; --group-by folder or none takes them too")
     return pictures, notes
 
 
