@@ -231,6 +231,13 @@ class Tiny(nn.Module):
         return torch.tanh(self.linear(z)).view(-1, 1, 4, 6) * self.scale
 
 
+class Double(Tiny):
+    """What numpy's constants make of it."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z).double()
+
+
 OWN = {"latent_size": 3, "image_shape": (1, 4, 6)}
 
 
@@ -295,7 +302,10 @@ def test_a_users_own_module() -> None:
     assert not generator.training
     assert load_prior(Tiny(), **OWN).box == (-1.0, 1.0)  # type: ignore[arg-type]
 
-    assert "Tiny does not tell its latent size" in refused(Tiny())
+    untold = refused(Tiny())
+    assert untold.startswith("Tiny does not tell its latent size")
+    assert "--latent-size N --image-shape C H W" in untold
+    assert "gives float64 instead of float32" in refused(Double(), **OWN)
     assert "Tiny fails on latents (1, 4)" in refused(Tiny(), latent_size=4, image_shape=(1, 4, 6))
     assert "instead of images" in refused(Tiny(), latent_size=3, image_shape=(1, 6, 4))
     assert "instead of [-1, 1]" in refused(Tiny(255.0), **OWN)
