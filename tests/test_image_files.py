@@ -116,6 +116,17 @@ def test_sources_without_images(tmp_path: Path) -> None:
     assert "name the array file" in refused(tmp_path)
 
 
+def test_more_pictures_than_memory_is_given_to_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, ["a.png", "b.png"], some((2, *GREY)))
+    monkeypatch.setattr("mimicgan.image_files.MAX_BYTES", 4 * 28 * 28)
+    told = refused(tmp_path)
+    assert "as float32" in told
+    assert "--group-by" in told
+    assert len(read_images(tmp_path, GREY, 1).images) == 1
+
+
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -1,6 +1,7 @@
 """Sets of images from files and back: a folder, a pattern, or one array file."""
 
 import glob
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mimicgan.array_files import ArrayForm, is_array_file, read_array_file, write_array_file
+from mimicgan.data.idx import MAX_BYTES
 from mimicgan.errors import UserError
 from mimicgan.pictures import FORMATS, KINDS, read_picture
 
@@ -111,7 +113,7 @@ def read_images(
     Those after the first ``count`` (all unless given) are not looked at. ``shape`` is the prior's
     (c, h, w). Pictures are made to fit by the rule of ``mimicgan.pictures``; arrays must fit
     (``mimicgan.array_files``).
-    Raises UserError naming the first file that cannot be used.
+    Raises UserError naming the first file that cannot be used, and for more than 2 GiB of float32.
     """
     files = source_files(source)
     if len(files) == 1 and files[0].suffix.lower() not in FORMATS and is_array_file(files[0]):
@@ -121,6 +123,11 @@ def read_images(
     pictures, notes = picture_files(source)
     total, pictures = len(pictures), pictures[:count]
     notes += left_out(len(pictures), total)
+    if 4 * len(pictures) * math.prod(shape) > MAX_BYTES:
+        raise UserError(
+            f"{source} takes more than {MAX_BYTES // 2**30} GiB as float32; split it, or use "
+            "--group-by folder or none"
+        )
     images = torch.empty(len(pictures), *shape)
     done: dict[str, list[str]] = {}
     for index, path in enumerate(pictures):
