@@ -325,6 +325,16 @@ def test_bench_refuses_before_it_measures(
     assert "name a file" in mistake(capsys, "bench", "--out", tmp_path)
 
 
+@pytest.mark.parametrize("words", ["bench", "evaluate", "demo --count 4 --few 2"])
+def test_a_result_that_cannot_be_written_is_told_before_anything_is_measured(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    line = mistake(capsys, *words.split(), "--out", tmp_path / "file" / "x.png")
+    assert f"cannot write --out {tmp_path}/file/x.png: Not a directory; name" in line
+    assert listing(tmp_path) == ["file"]
+
+
 def test_help_teaches_and_version_tells(capsys: pytest.CaptureFixture[str]) -> None:
     from mimicgan.commands.registry import COMMANDS
 

@@ -9,7 +9,7 @@ import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
-from mimicgan.commands.flags import INTEGER, ComputeFlags
+from mimicgan.commands.flags import INTEGER, ComputeFlags, check_result
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
@@ -149,6 +149,7 @@ class Demo(ComputeFlags):
             raise UserError("--method names none; leave it out for all")
         if self.out.suffix.lower() != ".png" or self.out.is_dir():
             raise UserError(f"the picture {self.out} must be a file called something.png")
+        check_result(self.out)
         if self.prior == "faces":
             generator = torch.Generator().manual_seed(self.seed)
             return to_user(rounded(prior.typical(count, generator))), None

@@ -9,6 +9,7 @@ import tyro
 
 from mimicgan.commands.screen import Screen
 from mimicgan.errors import UserError
+from mimicgan.files import check_writable
 from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior
 
@@ -69,8 +70,11 @@ class ComputeFlags(OutputFlags):
 
 def check_result(out: Path | None) -> None:
     """UserError where a result file cannot be written, before anything is measured."""
-    if out is not None and out.is_dir():
+    if out is None:
+        return
+    if out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file, as {out}/result.json")
+    check_writable(out, f"--out {out}", make=True)
 
 
 @dataclass(frozen=True, kw_only=True)
