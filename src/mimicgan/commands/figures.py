@@ -19,6 +19,7 @@ from mimicgan.errors import UserError, needed
 from mimicgan.files import output_folder
 from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
+from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings
 from mimicgan.metrics import psnr
 from mimicgan.overview import grid, stacked
@@ -90,6 +91,11 @@ class Figures(PriorFlags):
                 clean = to_user(prior.typical(self.count, generator))
             else:
                 clean = images_of(self.images, prior.image_shape, self.count).images
+            # What cannot be done is told before any method has worked.
+            for kind in self.kinds:
+                damaged(kind, clean[:2], torch.Generator().manual_seed(self.seed))
+            if "universal" in self.methods:
+                Damage.universal(prior)
             curves: list[Curve] = []
             sheets, rows = [], []
             for kind in self.kinds:
