@@ -161,6 +161,19 @@ def test_a_part_that_is_whole_is_only_renamed(tmp_path: Path, mirror: Mirror) ->
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == mirror.files
 
 
+def test_a_wrong_file_without_gz_does_not_hide_the_right_one(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    fashion_mnist.download(tmp_path, mirror.url)
+    asked = len(mirror.asked)
+    for name in fashion_mnist.SHA256:
+        (tmp_path / name).write_bytes(b"damaged")
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    fashion_mnist.download(tmp_path, mirror.url)
+    assert [name for name, _ in mirror.asked[asked:]] == ["t10k-labels-idx1-ubyte.gz"]
+    assert len(fashion_mnist.load("test", tmp_path).images) == 600
+
+
 def test_server_errors(tmp_path: Path, mirror: Mirror) -> None:
     mirror.codes = [503, 500]
     fashion_mnist.download(tmp_path, mirror.url)
