@@ -164,7 +164,8 @@ def test_restore_refuses_bad_input(
     (folder / "cut.png").unlink()
     assert "does not exist" in told(tmp_path / "nowhere")
     assert "1 or more" in told(folder, "--batch", "0")
-    assert "1 or more" in told(folder, "--threads", "0")
+    for threads in ("0", "100000000"):
+        assert "give 1 to 1024" in told(folder, "--threads", threads)
     assert "1 or more" in told("sample", "--count", "0")
     assert "--method auto" in told(folder, "--save-damage", str(tmp_path / "d"))
     assert "leave --output out" in told(folder, "--output", "realism")

@@ -1,5 +1,6 @@
 """Errors that are shown to a user without a traceback."""
 
+import math
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,15 @@ def at_least(least: int, **numbers: int) -> None:
     for name, value in numbers.items():
         if value < least:
             raise ValueError(f"{name} {value} is too small; give {least} or more")
+
+
+def within(low: float, high: float, **numbers: float) -> None:
+    """ValueError that names the first of ``numbers`` that is not finite, or not in [low, high]."""
+    asked = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+    for name, value in numbers.items():
+        # Not "value < low or value > high": a NaN must not pass.
+        if not (low <= value <= high and value < math.inf):
+            raise ValueError(f"{name} {value:g} makes no sense; give {asked}")
 
 
 def check_seed(seed: int) -> None:

@@ -14,7 +14,7 @@ from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
 from mimicgan.data import fashion_mnist
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, check_seed
 from mimicgan.files import written_whole
 from mimicgan.images import rounded, to_internal, to_user
 from mimicgan.match import MatchSettings
@@ -108,6 +108,7 @@ class Demo(ComputeFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_seed(self.seed)
         prior = load_prior(self.prior)
         clean, labels = self._images(prior)
         classifier = None if labels is None else load_classifier(self.prior)

@@ -15,7 +15,7 @@ from mimicgan.commands.report import surroundings
 from mimicgan.commands.screen import json_text
 from mimicgan.commands.sources import files_of, images_of, inputs_of
 from mimicgan.curves import Curve, drawn, traced
-from mimicgan.errors import UserError, needed
+from mimicgan.errors import UserError, check_seed, needed
 from mimicgan.files import output_folder
 from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
@@ -73,6 +73,7 @@ class Figures(PriorFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_seed(self.seed)
         needed("matplotlib", "plot")
         if self.count < 1 or not self.kinds or not self.methods:
             raise UserError("give --count 1 or more, and at least one --kind and --method")

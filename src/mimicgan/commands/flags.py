@@ -17,6 +17,8 @@ from mimicgan.prior import Prior
 INTEGER = tyro.conf.arg(metavar="INT")
 PATH = tyro.conf.arg(metavar="PATH")
 
+MOST_THREADS = 1024
+
 
 class Command(Protocol):
     """A parsed command."""
@@ -58,8 +60,11 @@ class ComputeFlags(OutputFlags):
     def prepare(self) -> None:
         """Set the number of threads. Raises UserError."""
         if self.threads is not None:
-            if self.threads < 1:
-                raise UserError(f"--threads {self.threads} makes no sense; give 1 or more")
+            # So many that the system has no room for them would end the process.
+            if not 1 <= self.threads <= MOST_THREADS:
+                raise UserError(
+                    f"--threads {self.threads} makes no sense; give 1 to {MOST_THREADS}"
+                )
             torch.set_num_threads(self.threads)
         if self.device == "cuda":
             raise UserError(
