@@ -168,10 +168,19 @@ def test_restore_refuses_bad_input(
         assert "give 1 to 1024" in told(folder, "--threads", threads)
     assert "1 or more" in told("sample", "--count", "0")
     assert "--method auto" in told(folder, "--save-damage", str(tmp_path / "d"))
+    both = ("--damage", str(tmp_path / "d"), "--save-damage", str(tmp_path / "e"))
+    assert "fits nothing to save" in told(folder, *both, "--method", "auto")
     assert "leave --output out" in told(folder, "--output", "realism")
     assert "leave --output out" in told(folder, "--output", "fidelity", "--method", "pgd")
     assert "--method auto" in told(folder, "--damage", str(tmp_path / "d"))
     assert listing(tmp_path) == ["in", "nan.npy"]
+
+
+def test_one_none_is_offered_for_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("restore", "in", "out", "--group-by", "all")
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "Expected one of ('folder', 'prefix', 'none')" in told
 
 
 def test_restore_refuses_tampered_weights(

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
@@ -18,7 +19,7 @@ from mimicgan.errors import UserError
 from mimicgan.export import check_export
 from mimicgan.files import check_writable, output_folder
 from mimicgan.image_files import DRAWN, write_like
-from mimicgan.job import run_job
+from mimicgan.job import GroupBy, run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
 from mimicgan.predict import any_classifier, predictions, table
@@ -26,6 +27,15 @@ from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
 PREDICTIONS = "predictions.csv"
+# tyro would offer None beside none.
+GROUP_BY: PrimitiveConstructorSpec[GroupBy | None] = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="|".join(get_args(GroupBy)),
+    instance_from_str=lambda words: cast(GroupBy, words[0]),
+    is_instance=lambda value: value is None or value in get_args(GroupBy),
+    str_from_instance=lambda value: [str(value)],
+    choices=get_args(GroupBy),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +75,7 @@ class Restore(PriorFlags):
     """Rewrite this picture (.png) every few seconds while the restoration builds up."""
     damage: Annotated[Path | None, PATH] = None
     """Use the damage that --save-damage wrote, for new images (even one) of the same source."""
-    group_by: Annotated[
-        Literal["folder", "prefix", "none"] | None, tyro.conf.arg(metavar="folder|prefix|none")
-    ] = None
+    group_by: Annotated[GroupBy | None, GROUP_BY] = None
     """For large folders, subfolders included: learn one damage for each folder, for each prefix of
     the names, or for all; apply it chunk by chunk into OUT. Killed at any moment, the same command
     goes on where it was."""
@@ -218,8 +226,9 @@ class Restore(PriorFlags):
                 f"--method {self.settings.method} gives the generator's images alone; leave "
                 "--output out"
             )
-        fitted = self.settings.method == "auto" and self.damage is None
-        if self.save_damage is not None and not fitted:
+        if self.save_damage is not None and self.damage is not None:
+            raise UserError("--damage fits nothing to save; leave --save-damage out")
+        if self.save_damage is not None and self.settings.method != "auto":
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
         if self.export is not None:
             if self.settings.by_latents:
