@@ -235,6 +235,11 @@ def test_a_large_folder_is_restored_in_place_and_goes_on(
     assert (told["images"], list(told["bad"])) == (3, ["broken.png"])
     assert listing(tmp_path / "out" / "day") == ["a.png", "b.png"]
     assert (tmp_path / "out" / "c.png").exists()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["inputs"] == {"source": str(source), "group_by": "folder"}
+    assert (report["prior"], report["method"], report["seed"]) == ("p", "universal", 0)
+    assert report["settings"]["method"] == "universal"
+    assert report["versions"]["torch"] == torch.__version__
     assert call("restore", source, tmp_path / "out", *common, *prior, "--json") == 0
     assert json.loads(capsys.readouterr().out)["chunks_done_before"] == 2
     strict = (*common, *prior, "--strict")

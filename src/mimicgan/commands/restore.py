@@ -10,7 +10,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
-from mimicgan.commands.report import nothing_learnt, write_report
+from mimicgan.commands.report import conditions, nothing_learnt, surroundings, write_report
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import files_of, images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
@@ -179,7 +179,14 @@ class Restore(PriorFlags):
             )
         for name, reason in list(done.bad.items())[:20]:
             screen.warn(f"left out: {reason or name}")
-        facts = {"command": "restore", "out": self.out, **asdict(done)}
+        facts = {
+            "command": "restore",
+            "out": self.out,
+            "inputs": {"source": self.source, "group_by": self.group_by},
+            **asdict(done),
+            **conditions(prior.name, self.settings),
+            **surroundings(),
+        }
         # A leftover of a killed run must not lie among the images.
         partial = Path(self.out) / JOURNAL / REPORT
         write_report(partial, facts)
