@@ -127,6 +127,16 @@ def test_more_pictures_than_memory_is_given_to_are_refused(
     assert len(read_images(tmp_path, GREY, 1).images) == 1
 
 
+def test_bad_pictures_are_counted_and_what_leaves_them_out_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png", "b.png", "c.png"], some((3, *GREY)))
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    told = refused(tmp_path)
+    assert told.startswith(f"{tmp_path / 'b.png'} is damaged")
+    assert told.endswith("2 of 3 files are bad, and restore --group-by none leaves them out")
+    assert "--group-by" not in refused(tmp_path / "b.png")
+
+
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

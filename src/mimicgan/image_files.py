@@ -113,7 +113,8 @@ def read_images(
     Those after the first ``count`` (all unless given) are not looked at. ``shape`` is the prior's
     (c, h, w). Pictures are made to fit by the rule of ``mimicgan.pictures``; arrays must fit
     (``mimicgan.array_files``).
-    Raises UserError naming the first file that cannot be used, and for more than 2 GiB of float32.
+    Raises UserError naming the first file that cannot be used and how many there are, and for more
+    than 2 GiB of float32.
     """
     files = source_files(source)
     if len(files) == 1 and files[0].suffix.lower() not in FORMATS and is_array_file(files[0]):
@@ -130,10 +131,22 @@ def read_images(
         )
     images = torch.empty(len(pictures), *shape)
     done: dict[str, list[str]] = {}
+    bad: list[str] = []
     for index, path in enumerate(pictures):
-        images[index], remarks = read_picture(path, shape)
+        try:
+            images[index], remarks = read_picture(path, shape)
+        except UserError as error:
+            bad.append(str(error))
+            continue
         for remark in remarks:
             done.setdefault(remark, []).append(path.name)
+    if bad and Path(source).is_dir():
+        raise UserError(
+            f"{bad[0]}; {len(bad)} of {len(pictures)} files are bad, and restore --group-by none "
+            "leaves them out"
+        )
+    if bad:
+        raise UserError(bad[0])
     return ImageSet([path.name for path in pictures], images, notes + remarks_told(done))
 
 
