@@ -1,5 +1,6 @@
 """The command line, but for restore: help, corrupt, demo, data, training."""
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 import mimicgan
 from cli_cases import call, listing, mistake
 from image_cases import GREY, some
+from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS
 from mimicgan.data import fashion_mnist
 from mimicgan.image_files import read_images, write_images
@@ -44,6 +46,18 @@ def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixtur
     own = ("corrupt", "sample", prior_folder, "--kind", "dropped", "--overwrite")
     assert "choose" in mistake(capsys, *own, "--prior", prior_folder)
     assert listing(tmp_path) == ["b", "dropped", "unseen-gamma-high"]
+
+
+def test_the_word_sample_is_never_taken_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sample").mkdir()
+    write_images(Path("sample"), ["mine.png"], some((1, *GREY)))
+    kind = ("--kind", "dropped")
+    assert "write ./sample" in mistake(capsys, "corrupt", "sample", "out", *kind)
+    assert call("corrupt", "./sample", "out", *kind) == 0
+    assert listing(Path("out")) == ["mine.png"]
 
 
 def test_corrupt_lists_its_kinds(
@@ -153,6 +167,13 @@ def test_train_gan_goes_on_and_ends_in_a_prior(
         ("train gan --steps 0", "steps 0"),
         ("train gan --reconstruction 0", "give warmup 0"),
         (f"train gan --seed {2**64}", "out of range"),
+        ("train gan --width -4", "width -4"),
+        ("train gan --ema nan", "ema nan makes no sense; give 0 to 1"),
+        ("train gan --learning-rate inf", "learning_rate inf makes no sense; give 0 or more"),
+        (f"corrupt sample out --kind dropped --seed {2**64}", "out of range"),
+        (f"demo --seed {2**64}", "out of range"),
+        (f"train supervised --task dropped --once --draw {2**64}", "out of range"),
+        (f"evaluate --seed {2**64}", "out of range"),
         ("train restorer --prior x --batch 0", "batch 0"),
         ("train supervised --task dropped --steps 0", "steps 0"),
         ("train classifier --steps -1", "steps -1"),
@@ -319,6 +340,16 @@ def test_bench_refuses_before_it_measures(
     assert "name a file" in mistake(capsys, "bench", "--out", tmp_path)
 
 
+@pytest.mark.parametrize("words", ["bench", "evaluate", "demo --count 4 --few 2"])
+def test_a_result_that_cannot_be_written_is_told_before_anything_is_measured(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    line = mistake(capsys, *words.split(), "--out", tmp_path / "file" / "x.png")
+    assert f"cannot write --out {tmp_path}/file/x.png: Not a directory; name" in line
+    assert listing(tmp_path) == ["file"]
+
+
 def test_help_teaches_and_version_tells(capsys: pytest.CaptureFixture[str]) -> None:
     from mimicgan.commands.registry import COMMANDS
 
@@ -356,6 +387,13 @@ def test_a_system_without_file_locks_misses_large_jobs_alone(
     job = ("restore", tmp_path, tmp_path.with_name("out"), "--group-by", "none")
     assert "leave --group-by out" in mistake(capsys, *job)
     assert not tmp_path.with_name("out").exists()
+
+
+def test_a_result_is_there_before_the_command_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe))
+    Screen(quiet=True, json=True).result({"address": "x"})
+    assert pipe.getvalue() == b'{"address": "x"}\n'
 
 
 def test_a_reader_that_leaves_is_no_crash() -> None:

@@ -164,13 +164,23 @@ def test_restore_refuses_bad_input(
     (folder / "cut.png").unlink()
     assert "does not exist" in told(tmp_path / "nowhere")
     assert "1 or more" in told(folder, "--batch", "0")
-    assert "1 or more" in told(folder, "--threads", "0")
+    for threads in ("0", "100000000"):
+        assert "give 1 to 1024" in told(folder, "--threads", threads)
     assert "1 or more" in told("sample", "--count", "0")
     assert "--method auto" in told(folder, "--save-damage", str(tmp_path / "d"))
+    both = ("--damage", str(tmp_path / "d"), "--save-damage", str(tmp_path / "e"))
+    assert "fits nothing to save" in told(folder, *both, "--method", "auto")
     assert "leave --output out" in told(folder, "--output", "realism")
     assert "leave --output out" in told(folder, "--output", "fidelity", "--method", "pgd")
     assert "--method auto" in told(folder, "--damage", str(tmp_path / "d"))
     assert listing(tmp_path) == ["in", "nan.npy"]
+
+
+def test_one_none_is_offered_for_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("restore", "in", "out", "--group-by", "all")
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "Expected one of ('folder', 'prefix', 'none')" in told
 
 
 def test_restore_refuses_tampered_weights(
@@ -225,6 +235,11 @@ def test_a_large_folder_is_restored_in_place_and_goes_on(
     assert (told["images"], list(told["bad"])) == (3, ["broken.png"])
     assert listing(tmp_path / "out" / "day") == ["a.png", "b.png"]
     assert (tmp_path / "out" / "c.png").exists()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["inputs"] == {"source": str(source), "group_by": "folder"}
+    assert (report["prior"], report["method"], report["seed"]) == ("p", "universal", 0)
+    assert report["settings"]["method"] == "universal"
+    assert report["versions"]["torch"] == torch.__version__
     assert call("restore", source, tmp_path / "out", *common, *prior, "--json") == 0
     assert json.loads(capsys.readouterr().out)["chunks_done_before"] == 2
     strict = (*common, *prior, "--strict")

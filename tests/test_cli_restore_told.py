@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import mimicgan
 from cli_cases import QUICK, call, listing, mistake
-from image_cases import GREY
+from image_cases import GREY, some
 from mimicgan.damage import ComposedDamage
 from mimicgan.learnt import Damage
 from mimicgan.models.restorer import Restorer
@@ -34,6 +35,7 @@ def test_a_restoration_can_be_watched(
     )
     assert ".png" in line
     out, file = tmp_path / "no", tmp_path / "file"
+    command = ("restore", pictures, out, *flags)
     file.touch()
     for watch, told in (
         (out / "preview.png", "lies in OUT"),
@@ -42,11 +44,33 @@ def test_a_restoration_can_be_watched(
         (pictures / "new.png", "is an input, or lies among them"),
         (Path("/proc/preview.png"), "cannot write --watch /proc/preview.png: "),
     ):
-        assert told in mistake(capsys, "restore", pictures, out, *flags, "--watch", watch)
-    new = tmp_path / "new" / "folder" / "preview.png"
-    assert call("restore", pictures, tmp_path / "out2", *flags, "--watch", new) == 0
-    assert new.exists()
+        assert told in mistake(capsys, *command, "--watch", watch)
     assert not out.exists()
+    for flag, name in (
+        ("--watch", "p.png"),
+        ("--save-damage", "d.safetensors"),
+        ("--export", "d.pt2"),
+    ):
+        line = mistake(capsys, *command[:5], flag, tmp_path / "new" / name)
+        assert f"the folder {tmp_path / 'new'} does not exist; make it" in line
+    before = preview.read_bytes()
+    assert "--overwrite" in mistake(capsys, *command, "--watch", preview)
+    assert preview.read_bytes() == before
+    assert call(*command, "--watch", preview, "--overwrite") == 0
+
+
+def test_what_is_applied_at_once_cannot_be_watched(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, watch = tmp_path / "kept", ("--watch", tmp_path / "preview.png")
+    Damage(torch.nn.Identity(), Restorer(GREY)).save(kept)
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder)
+    assert "--damage is applied" in mistake(capsys, *command, "--damage", kept, *watch)
+    universal = (*command, "--method", "universal", *watch)
+    assert "--method universal is applied" in mistake(capsys, *universal)
+    assert listing(tmp_path) == ["in", "kept"]
+    assert call(*universal, "--output", "realism") == 0
+    assert watch[1].exists()
 
 
 def test_a_preview_that_fails_half_way_is_not_blamed_on_the_output(
@@ -185,6 +209,40 @@ def test_what_a_restoration_reads_is_not_overwritten(
         assert "choose" in line
     assert (out / "camera.safetensors").read_bytes() == before
     assert call(*command, prior_folder, "--quiet") == 0
+
+
+def test_files_beside_the_images_do_not_replace_each_other(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("restore", pictures, tmp_path / "out", "--prior", prior_folder)
+    one, same = tmp_path / "x.pt2", tmp_path / "in" / ".." / "x.pt2"
+    line = mistake(capsys, *command, "--save-damage", one, "--export", same)
+    assert "give each another name" in line
+    one, same = (path.with_suffix(".png") for path in (one, same))
+    line = mistake(capsys, *command, "--save-damage", one, "--watch", same)
+    assert "give each another name" in line
+    assert listing(tmp_path) == ["in"]
+
+
+class TwoChannels(torch.nn.Module):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z.tanh().view(-1, 2, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_images_that_cannot_be_drawn_are_restored_without_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "two.pt"
+    torch.jit.trace(TwoChannels(), (torch.zeros(2, 128),)).save(own)
+    np.save(tmp_path / "in.npy", some((5, 2, 8, 8)).numpy())
+    prior = ("--prior", own, "--latent-size", "128", "--image-shape", "2", "8", "8")
+    command = ("restore", tmp_path / "in.npy", tmp_path / "out", *prior)
+    assert call(*command, *QUICK, "--watch", tmp_path / "watch.png") == 0
+    assert "no pictures of 2 channels" in capsys.readouterr().err
+    assert listing(tmp_path / "out") == ["in.npy", "report.json"]
+    assert listing(tmp_path) == ["in.npy", "out", "two.pt"]
+    assert "1 or 3 channels" in mistake(capsys, "figures", tmp_path / "figures", *prior)
 
 
 def test_a_number_without_end_in_the_settings_loses_no_result(

@@ -1,5 +1,6 @@
 """Fashion-MNIST from a server on loopback that cuts, lies and fails."""
 
+import errno
 import gzip
 import threading
 from collections.abc import Iterator
@@ -159,6 +160,34 @@ def test_a_part_that_is_whole_is_only_renamed(tmp_path: Path, mirror: Mirror) ->
         f"bytes={len(mirror.files[name])}-"
     ]
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == mirror.files
+
+
+def test_a_wrong_file_without_gz_does_not_hide_the_right_one(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    fashion_mnist.download(tmp_path, mirror.url)
+    asked = len(mirror.asked)
+    for name in fashion_mnist.SHA256:
+        (tmp_path / name).write_bytes(b"damaged")
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    fashion_mnist.download(tmp_path, mirror.url)
+    assert [name for name, _ in mirror.asked[asked:]] == ["t10k-labels-idx1-ubyte.gz"]
+    assert len(fashion_mnist.load("test", tmp_path).images) == 600
+
+
+@pytest.mark.parametrize("where", ["urlopen", "read"])
+def test_what_the_network_says_is_not_taken_for_the_disk(
+    where: str, tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    if where == "urlopen":
+        monkeypatch.setattr(download, "urlopen", gone)
+    else:
+        monkeypatch.setattr("http.client.HTTPResponse.read", gone)
+    with pytest.raises(UserError, match="Network is down; check the connection"):
+        fashion_mnist.download(tmp_path, mirror.url)
 
 
 def test_server_errors(tmp_path: Path, mirror: Mirror) -> None:

@@ -96,6 +96,22 @@ def test_what_is_done_is_not_handed_over_again() -> None:
     assert [(chunk.group, chunk.number) for chunk in found] == [("0", 1), ("0", 2)]
 
 
+def test_the_damage_of_an_earlier_run_is_read_when_its_group_begins() -> None:
+    work: Any = Plan(["aaa", "aa"])
+    groups, events = work.groups(settled=1), []
+    for name, group in enumerate(groups):
+
+        def read(name: int = name) -> Known:
+            events.append(f"read {name}")
+            return Known("a0", b"")
+
+        group.earlier = read
+    for chunk, restored in restored_chunks(groups, Here(work), learns=True):
+        assert restored.learnt is None
+        events.append(f"done {chunk.group}")
+    assert events == ["read 0", "done 0", "done 0", "read 1", "done 1"]
+
+
 def test_without_learning_nothing_waits() -> None:
     work: Any = Plan(["-" * 7])
 

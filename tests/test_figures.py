@@ -13,7 +13,7 @@ from mimicgan.metrics import psnr
 from mimicgan.presets import MimicSettings
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
-from prior_cases import untrained_generator
+from prior_cases import save_untrained, untrained_generator
 
 SHORT = MimicSettings(iterations=4, surrogate_steps=1, latent_steps=3)
 
@@ -50,6 +50,20 @@ def test_the_command_writes_all_figures_or_nothing(
     other = tmp_path / "none"
     assert "--list" in mistake(capsys, "figures", other, *flags, *quick, "--kind", "nonsense")
     assert not other.exists()
+
+
+def test_what_cannot_be_drawn_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("mimicgan.commands.figures.restore", None)
+    monkeypatch.setattr("mimicgan.commands.figures.traced", None)
+    save_untrained(tmp_path / "plain", parts=False)
+    command = ("figures", tmp_path / "out", "--prior", tmp_path / "plain", "--kind", "dropped")
+    kinds = (*command, "nonsense", "--method", "pgd")
+    assert "--list" in mistake(capsys, *kinds)
+    assert "train restorer" in mistake(capsys, *command, "--method", "pgd", "universal")
+    assert listing(tmp_path) == ["plain"]
 
 
 def test_pictures_and_prior_are_not_replaced_by_figures_of_them(

@@ -213,6 +213,34 @@ def test_a_real_write_limit_is_a_one_line_error(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
+def test_a_program_and_a_checkpoint_beyond_a_real_write_limit_are_errors_of_the_system(
+    tmp_path: Path,
+) -> None:
+    script = f"""
+        import resource, torch
+        from pathlib import Path
+        from mimicgan.export import export_restorer
+        from mimicgan.models.restorer import Restorer
+        from mimicgan.training import checkpoint
+        folder, network = Path({str(tmp_path)!r}), Restorer((1, 28, 28))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        for name in ("x.pt2", "x.pt"):
+            try:
+                if name == "x.pt":
+                    checkpoint.save(folder / name, network.state_dict())
+                else:
+                    export_restorer(network, folder / name, (1, 28, 28))
+            except OSError as error:
+                print(name, error.strerror)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("File too large") == 2
+    assert contents(tmp_path) == {}
+
+
 def test_a_single_file_is_whole_or_as_before(tmp_path: Path) -> None:
     file = tmp_path / "new" / "x.txt"
     with written_whole(file) as partial:

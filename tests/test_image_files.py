@@ -86,7 +86,10 @@ def test_folder_pattern_and_file(tmp_path: Path) -> None:
     whole = read_images(tmp_path, GREY)
     assert whole.names == ["a.png", "b.png", "c.bmp"]
     assert torch.equal(whole.images, images[[1, 0, 2]])
-    assert whole.notes == ["1 other files left out, the first readme.txt"]
+    assert whole.notes == [
+        "1 other files left out, the first readme.txt",
+        "1 subfolders left out; --group-by folder or none takes them too",
+    ]
     assert read_images(f"{tmp_path}/*.png", GREY).names == ["a.png", "b.png"]
     single = read_images(tmp_path / "c.bmp", GREY)
     assert torch.equal(single.images, images[2:])
@@ -101,6 +104,9 @@ def test_a_file_name_with_brackets_is_not_a_pattern(tmp_path: Path) -> None:
 
 def test_sources_without_images(tmp_path: Path) -> None:
     assert "empty folder" in refused(tmp_path)
+    (tmp_path / "sub").mkdir()
+    assert "only subfolders; name one of them, or restore them all" in refused(tmp_path)
+    (tmp_path / "sub").rmdir()
     assert "does not exist" in refused(tmp_path / "nowhere")
     assert "matches no file" in refused(f"{tmp_path}/*.png")
     (tmp_path / "notes.txt").write_text("x")
@@ -108,6 +114,27 @@ def test_sources_without_images(tmp_path: Path) -> None:
     assert "no image of the kinds png" in refused(tmp_path / "notes.txt")
     np.save(tmp_path / "x.npy", np.zeros((1, 28, 28), np.uint8))
     assert "name the array file" in refused(tmp_path)
+
+
+def test_more_pictures_than_memory_is_given_to_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, ["a.png", "b.png"], some((2, *GREY)))
+    monkeypatch.setattr("mimicgan.image_files.MAX_BYTES", 4 * 28 * 28)
+    told = refused(tmp_path)
+    assert "as float32" in told
+    assert "--group-by" in told
+    assert len(read_images(tmp_path, GREY, 1).images) == 1
+
+
+def test_bad_pictures_are_counted_and_what_leaves_them_out_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png", "b.png", "c.png"], some((3, *GREY)))
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    told = refused(tmp_path)
+    assert told.startswith(f"{tmp_path / 'b.png'} is damaged")
+    assert told.endswith("2 of 3 files are bad, and restore --group-by none leaves them out")
+    assert "--group-by" not in refused(tmp_path / "b.png")
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

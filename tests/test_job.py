@@ -1,9 +1,12 @@
 """Large jobs: groups, resuming after a kill, bad files, a damage that changes half way."""
 
 import copy
+import errno
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,6 +84,25 @@ def test_groups(tmp_path: Path) -> None:
     assert len(groups_of(tmp_path, "none")["."]) == 4
     with pytest.raises(UserError, match="no picture"):
         groups_of(tmp_path / ".h" / "..", "none") and groups_of(_empty(tmp_path), "none")
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").touch()
+    scan = os.scandir
+
+    def locked(path: str) -> Any:
+        if Path(path).name == "shut":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    # The tests may run as root, whom no folder is shut to.
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(UserError, match=r"shut: Permission denied; check it"):
+        groups_of(tmp_path, "folder")
 
 
 def _empty(folder: Path) -> Path:
@@ -198,6 +220,45 @@ def test_a_bad_file_is_left_out_and_named_or_stops_a_strict_job(tmp_path: Path) 
     assert "im0003.png" not in outputs(tmp_path / "out")
     with pytest.raises(UserError, match=r"im0003\.png"):
         job(tmp_path / "in", tmp_path / "strict", strict=True)
+
+
+def test_a_file_that_was_left_out_is_tried_again(places: tuple[Path, Path]) -> None:
+    source, out = places
+    late = source / "im0007.png"
+    whole = late.read_bytes()
+    # Of the same size, as one that only could not be read.
+    late.write_bytes(b"x" * len(whole))
+    assert list(job(source, out).bad) == [late.name]
+    assert job(source, out).chunks_done_before == 3
+    with pytest.raises(UserError, match=late.name):
+        job(source, out, strict=True)
+    late.write_bytes(whole)
+    again = job(source, out, strict=True)
+    assert (again.bad, again.chunks_done_before) == ({}, 1)
+    assert late.name in outputs(out)
+    late.write_bytes(whole[:40])
+    assert list(job(source, out).bad) == [late.name]
+    assert late.name not in outputs(out)
+
+
+def test_a_small_group_that_nothing_restores_does_not_stop_the_others(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = places
+
+    def learnt(observed: Tensor, *_: object) -> Damage:
+        return quick_damage(observed, tiny_prior(), TINY)
+
+    monkeypatch.setattr("mimicgan.chunk.learnt_damage", learnt)
+    make(source / "a few", 3, 2)
+    prior = replace(tiny_prior(), restorer=None)
+    report = run_job(source, out, prior, TINY, group_by="folder", chunk=6)
+    assert report.images == 14
+    assert sorted(report.bad) == [f"a few/im000{k}.png" for k in range(3)]
+    assert all("train restorer" in reason for reason in report.bad.values())
+    assert not any("a few" in name for name in outputs(out))
+    with pytest.raises(UserError, match=r"a few/im0000\.png is one of fewer than 4"):
+        run_job(source, out, prior, TINY, group_by="folder", chunk=6, strict=True)
 
 
 def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:

@@ -421,3 +421,20 @@ def test_the_latents_rate_drops_to_a_tenth() -> None:
     full = mimic(y, prior, base, seeded())[0]
     less = mimic(y, prior, replace(base, drop=0.5), seeded())[0]
     torch.testing.assert_close(less - late, 0.1 * (full - late))
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        {"restarts": 0},
+        {"iterations": -1},
+        {"latent_steps": -1},
+        {"latent_rate": float("nan")},
+        {"surrogate_rate": float("inf")},
+        {"drop": 2.0},
+    ],
+)
+def test_numbers_of_algorithm_1_that_make_no_sense_are_refused(slip: dict[str, Any]) -> None:
+    ((name, value),) = slip.items()
+    with pytest.raises(ValueError, match=f"{name} {value:g} .*give"):
+        MimicSettings(**slip)

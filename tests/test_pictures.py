@@ -17,7 +17,7 @@ from image_cases import GREY, refused, some
 from mimicgan.errors import UserError
 from mimicgan.image_files import as_pictures, read_images, write_images
 from mimicgan.images import check_images
-from mimicgan.pictures import FORMATS, MAX_PIXELS
+from mimicgan.pictures import FORMATS, MAX_PIXELS, read_picture
 
 
 def flat(mode: str, colour: object, size: tuple[int, int] = (28, 28)) -> Image.Image:
@@ -154,7 +154,7 @@ def test_text_called_png_and_a_folder_called_png(tmp_path: Path) -> None:
     assert "a.png is damaged or no picture" in refused(tmp_path)
     (tmp_path / "a.png").unlink()
     (tmp_path / "b.png").mkdir()
-    assert "empty folder" in refused(tmp_path)
+    assert "only subfolders" in refused(tmp_path)
 
 
 def test_other_formats_under_a_known_suffix_are_not_opened(tmp_path: Path) -> None:
@@ -209,3 +209,19 @@ def test_float_pictures_out_of_range_are_refused(tmp_path: Path) -> None:
     for value in (1.5, -0.1, float("nan")):
         flat("F", value).save(tmp_path / "x.tif")
         assert "x.tif" in refused(tmp_path)
+
+
+def test_what_is_no_picture_is_told_with_the_kinds_that_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"no picture at all")
+    with pytest.raises(UserError, match="no picture of the kinds png, jpg"):
+        read_picture(path, (1, 28, 28))
+
+
+def test_of_the_two_pictures_of_a_3d_camera_the_first_counts(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    first, second = (Image.new("L", (28, 28), grey) for grey in (51, 204))
+    first.save(path, "MPO", save_all=True, append_images=[second])
+    image, done = read_picture(path, (1, 28, 28))
+    assert image.mean() == pytest.approx(0.2, abs=0.01)
+    assert "several frames, the first taken" in done

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from cli_cases import process
+from cli_cases import call, listing, mistake, process
 from mimicgan.data.fashion_mnist import CLASSES
 from mimicgan.errors import UserError
 from mimicgan.models.restorer import Restorer
-from mimicgan.predict import any_classifier, predictions
+from mimicgan.predict import any_classifier, predictions, table
 from mimicgan.prior import Prior
 from mimicgan.user_classifier import check_classifier
 from prior_cases import untrained_generator
@@ -86,8 +86,24 @@ def test_a_classifier_that_gives_up_later_is_told_in_a_line(model) -> None:
 
     dark = torch.zeros(5, *SHAPE)
     with pytest.raises(UserError, match="does not take"):
-        predictions(Few(), list("abcde"), dark, dark)
-    assert predictions(Few(), list("abcde"), dark, dark, batch=3).count("\n") == 6
+        predictions(Few(), dark)
+    assert len(predictions(Few(), dark, batch=3)) == 5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_classifier_for_fewer_images_fails_before_the_restoration(
+    model, tmp_path, monkeypatch, capsys
+) -> None:
+    path = tmp_path / "m.pt2"
+    few = torch.export.Dim("n", min=1, max=8)
+    program = torch.export.export(model, (torch.zeros(3, *SHAPE),), dynamic_shapes=({0: few},))
+    torch.export.save(program, path)
+    command = ("restore", "sample", tmp_path / "out", "--method", "universal", "--classify", path)
+    assert call(*command, "--count", "8") == 0
+    monkeypatch.setattr("mimicgan.commands.restore.restore", None)
+    told = mistake(capsys, *command, "--overwrite", "--count", "9")
+    assert "does not take (9, 1, 28, 28)" in told
+    assert listing(tmp_path) == ["m.pt2", "out"]
 
 
 def test_one_row_of_logits_for_each_image(prior) -> None:
@@ -121,7 +137,8 @@ def test_the_table_has_a_row_for_each_file() -> None:
             return torch.stack([torch.zeros_like(mean), 4 * mean - 2], dim=1)
 
     dark, light = torch.zeros(2, *SHAPE), torch.ones(2, *SHAPE)
-    rows = list(csv.DictReader(StringIO(predictions(Bright(), ["a", "b,c"], dark, light, batch=1))))
+    before, after = (predictions(Bright(), images, batch=1) for images in (dark, light))
+    rows = list(csv.DictReader(StringIO(table(["a", "b,c"], before, after))))
     assert [row["file"] for row in rows] == ["a", "b,c"]
     assert "name_after" not in rows[0]
     assert (rows[1]["before"], rows[1]["after"]) == ("0", "1")

@@ -1,5 +1,6 @@
 """Priors and classifiers on disk."""
 
+import errno
 import json
 import pickle
 import subprocess
@@ -25,6 +26,7 @@ from mimicgan.pretrained import (
     save_classifier,
     save_prior,
     shipped,
+    word_for,
 )
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings, restore
@@ -115,6 +117,31 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     assert "copy or make it again" in refused(folder)
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_prior_that_cannot_be_written_anew_stays_as_it_was(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_prior(tmp_path, CARD, untrained_generator(), bank=torch.zeros(2, 100))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    written, write = 0, Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        save_prior(tmp_path, replace(CARD, seed=4), untrained_generator(), bank=torch.ones(2, 100))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    save_prior(tmp_path, replace(CARD, seed=4), untrained_generator(), bank=torch.ones(2, 100))
+    prior = load_prior(tmp_path)
+    assert prior.bank is not None
+    assert prior.bank.min() == 1
+
+
 def test_a_false_card_takes_no_memory(tmp_path: Path) -> None:
     """A width of a million would be terabytes of weights; a resource limit makes it a crash."""
     from mimicgan.models.dcgan import DcganGenerator
@@ -163,7 +190,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
-    assert "there are:" in refused("no-such-prior")
+    assert "there are: faces, fashion-mnist;" in refused("no-such-prior")
+    assert refused("no/such").startswith("no/such does not exist; name a folder or a generator's")
+    with pytest.raises(
+        UserError, match="there are: fashion-mnist; name a folder or a classifier's"
+    ):
+        load_classifier("faces")
     (tmp_path / "file").write_text("x")
     assert "name the folder" in refused(tmp_path / "file")
     assert "does not exist" in refused(tmp_path / "gone.pt2")
@@ -171,6 +203,19 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     for own in ({"latent_size": 100}, {"box": (-1.0, 1.0)}, {"discriminator": nn.Identity()}):
         assert "leave them out" in refused(tmp_path / "p", **own)
     assert "leave them out" in refused("fashion-mnist", box=(-2.0, 2.0))
+
+
+def test_a_folder_is_never_taken_for_a_shipped_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("faces").mkdir()
+    assert load_card("faces").name != CARD.name
+    save_untrained(Path("faces"))
+    assert "write ./faces for the latter" in refused("faces")
+    assert word_for(Path("faces")) == "./faces"
+    for own in ("./faces", "faces/", Path("faces"), tmp_path / "faces"):
+        assert load_card(own) == CARD
 
 
 class Tiny(nn.Module):
@@ -184,6 +229,13 @@ class Tiny(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return torch.tanh(self.linear(z)).view(-1, 1, 4, 6) * self.scale
+
+
+class Double(Tiny):
+    """What numpy's constants make of it."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z).double()
 
 
 OWN = {"latent_size": 3, "image_shape": (1, 4, 6)}
@@ -250,7 +302,10 @@ def test_a_users_own_module() -> None:
     assert not generator.training
     assert load_prior(Tiny(), **OWN).box == (-1.0, 1.0)  # type: ignore[arg-type]
 
-    assert "Tiny does not tell its latent size" in refused(Tiny())
+    untold = refused(Tiny())
+    assert untold.startswith("Tiny does not tell its latent size")
+    assert "--latent-size N --image-shape C H W" in untold
+    assert "gives float64 instead of float32" in refused(Double(), **OWN)
     assert "Tiny fails on latents (1, 4)" in refused(Tiny(), latent_size=4, image_shape=(1, 4, 6))
     assert "instead of images" in refused(Tiny(), latent_size=3, image_shape=(1, 6, 4))
     assert "instead of [-1, 1]" in refused(Tiny(255.0), **OWN)

@@ -109,7 +109,7 @@ class Work:
         """Restore a chunk by the ``known`` damage, or learn one where there is none.
 
         ``contents`` are the files by name where they cannot be read here. Raises UserError for a
-        bad picture if the job is strict.
+        picture that is bad, or that nothing restores, if the job is strict.
         """
         bad: dict[str, str] = {}
         images: dict[str, Tensor] = {}
@@ -123,6 +123,14 @@ class Work:
         name = known.name if known else ""
         if not images:
             return Restored(bad=bad, damage=name)
+        if self.learns and known is None and self._too_few(len(images)):
+            told = (
+                f"{{}} is one of fewer than {self.settings.match.fewest} pictures, and the prior "
+                "has no restorer; give it one with `mimicgan train restorer`"
+            )
+            if self.strict:
+                raise UserError(told.format(next(iter(images))))
+            return Restored(bad=bad | {file: told.format(file) for file in images})
         observed = torch.stack(list(images.values()))
         learnt = None
         if not self.learns:
@@ -141,6 +149,10 @@ class Work:
             for file, picture in zip(images, clean, strict=True)
         }
         return Restored(outputs, bad, name, learnt, damage.misfit)
+
+    def _too_few(self, count: int) -> bool:
+        """Whether so many pictures can be restored by nothing."""
+        return self.prior.restorer is None and count < self.settings.match.fewest
 
     def _image(self, path: Path, content: bytes | OSError | None) -> Tensor:
         if isinstance(content, OSError):

@@ -52,6 +52,8 @@ class Group:
     """Chunks that are done, with all before them."""
     known: Known | None = None
     """The damage in use."""
+    earlier: Callable[[], Known] | None = None
+    """Reads the damage in use after an earlier run, when the first chunk is handed over."""
     sent: int = field(init=False)
     """Chunks that were handed over."""
     turn: int = 0
@@ -67,6 +69,8 @@ class Group:
             return None
         if learns and self.known is None and self.sent > self.settled:
             return None
+        if self.earlier is not None:
+            self.known, self.earlier = self.earlier(), None
         return self.chunks[self.sent]
 
     def take(self, number: int, restored: Restored) -> Iterator[tuple[Chunk, Restored]]:

@@ -1,5 +1,6 @@
 """Errors that are shown to a user without a traceback."""
 
+import math
 from importlib import import_module
 from typing import Any
 
@@ -19,11 +20,13 @@ def at_least(least: int, **numbers: int) -> None:
             raise ValueError(f"{name} {value} is too small; give {least} or more")
 
 
-def check_numbers(settings: object) -> None:
-    """ValueError that names the first field of a dataclass that is below zero, or no number."""
-    for name, value in vars(settings).items():
-        if not value >= 0:
-            raise ValueError(f"{name} {value} is out of range; give a number from 0 on")
+def within(low: float, high: float, **numbers: float) -> None:
+    """ValueError that names the first of ``numbers`` that is not finite, or not in [low, high]."""
+    asked = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+    for name, value in numbers.items():
+        # Not "value < low or value > high": a NaN must not pass.
+        if not (low <= value <= high and value < math.inf):
+            raise ValueError(f"{name} {value:g} makes no sense; give {asked}")
 
 
 def check_seed(seed: int) -> None:

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -49,7 +50,10 @@ def export_restorer(restorer: nn.Module, path: Path, shape: tuple[int, int, int]
     program = torch.export.export(model, (example,), dynamic_shapes=({0: count},))
     with written_whole(path) as partial:
         if path.suffix == EXPORTED:
-            torch.export.save(program, partial)
+            # Made in memory: torch's own writer ends the process where a disk is full.
+            content = BytesIO()
+            torch.export.save(program, content)
+            partial.write_bytes(content.getbuffer())
             return
         with _silent():
             torch.onnx.export(

@@ -36,6 +36,28 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def check_writable(path: Path, name: str, *, make: bool = False) -> None:
+    """UserError that says ``name`` unless a file can be written at ``path``, which stays as it is.
+
+    A folder that is missing is an error, or with ``make`` looked at where it would be made.
+    """
+    folder = path.resolve().parent
+    try:
+        if make:
+            folder = next(each for each in (folder, *folder.parents) if each.exists())
+        elif not folder.exists():
+            raise UserError(f"cannot write {name}: the folder {folder} does not exist; make it")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(name, error) from error
+
+
+def unwritable(name: str, error: OSError) -> UserError:
+    """What to raise for a single file that the system does not take."""
+    return UserError(f"cannot write {name}: {error.strerror}; name another file")
+
+
 @contextmanager
 def output_folder(
     path: Path | str, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()

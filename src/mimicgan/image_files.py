@@ -1,6 +1,7 @@
 """Sets of images from files and back: a folder, a pattern, or one array file."""
 
 import glob
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mimicgan.array_files import ArrayForm, is_array_file, read_array_file, write_array_file
+from mimicgan.data.idx import MAX_BYTES
 from mimicgan.errors import UserError
 from mimicgan.pictures import FORMATS, KINDS, read_picture
 
@@ -21,6 +23,8 @@ QUALITY: dict[str, dict[str, int | bool]] = {
     "JPEG": {"quality": 100, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
+DRAWN = (1, 3)
+"""Channels of images that can be looked at."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,25 @@ def source_files(source: Path | str) -> list[Path]:
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror}; check the folder") from error
     if not files:
+        if _subfolders(path):
+            raise UserError(
+                f"{source} holds only subfolders; name one of them, or restore them all with "
+                "--group-by folder or --group-by none"
+            )
         kind = "is an empty folder" if path.is_dir() else "matches no file"
         raise UserError(f"{source} {kind}; give images of the kinds {KINDS}")
     return files
 
 
+def _subfolders(path: Path) -> int:
+    """How many subfolders a folder has, hidden ones not counted; 0 for what is none."""
+    if not path.is_dir():
+        return 0
+    return sum(each.is_dir() and not each.name.startswith(".") for each in path.iterdir())
+
+
 def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
-    """The pictures among ``source_files``, known by their suffix, and a note on the others.
+    """The pictures among ``source_files``, known by their suffix, and notes on what else is there.
 
     Raises UserError when there is none, or when two have the same name.
     """
@@ -84,6 +100,8 @@ def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:
         )
     others = [p for p in files if p not in set(pictures)]
     notes = [f"{len(others)} other files left out, the first {others[0].name}"] if others else []
+    if inner := _subfolders(Path(source)):
+        notes.append(f"{inner} subfolders left out; --group-by folder or none takes them too")
     return pictures, notes
 
 
@@ -95,7 +113,8 @@ def read_images(
     Those after the first ``count`` (all unless given) are not looked at. ``shape`` is the prior's
     (c, h, w). Pictures are made to fit by the rule of ``mimicgan.pictures``; arrays must fit
     (``mimicgan.array_files``).
-    Raises UserError naming the first file that cannot be used.
+    Raises UserError naming the first file that cannot be used and how many there are, and for more
+    than 2 GiB of float32.
     """
     files = source_files(source)
     if len(files) == 1 and files[0].suffix.lower() not in FORMATS and is_array_file(files[0]):
@@ -105,12 +124,29 @@ def read_images(
     pictures, notes = picture_files(source)
     total, pictures = len(pictures), pictures[:count]
     notes += left_out(len(pictures), total)
+    if 4 * len(pictures) * math.prod(shape) > MAX_BYTES:
+        raise UserError(
+            f"{source} takes more than {MAX_BYTES // 2**30} GiB as float32; split it, or use "
+            "--group-by folder or none"
+        )
     images = torch.empty(len(pictures), *shape)
     done: dict[str, list[str]] = {}
+    bad: list[str] = []
     for index, path in enumerate(pictures):
-        images[index], remarks = read_picture(path, shape)
+        try:
+            images[index], remarks = read_picture(path, shape)
+        except UserError as error:
+            bad.append(str(error))
+            continue
         for remark in remarks:
             done.setdefault(remark, []).append(path.name)
+    if bad and Path(source).is_dir():
+        raise UserError(
+            f"{bad[0]}; {len(bad)} of {len(pictures)} files are bad, and restore --group-by none "
+            "leaves them out"
+        )
+    if bad:
+        raise UserError(bad[0])
     return ImageSet([path.name for path in pictures], images, notes + remarks_told(done))
 
 
@@ -161,7 +197,7 @@ def write_like(folder: Path, source: ImageSet, images: Tensor) -> None:
 
 def as_pictures(images: Tensor) -> list[Image.Image]:
     """Images (n, c, h, w) in [0, 1] as 8-bit Pillow images, grey for c = 1 and RGB for c = 3."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or images.shape[1] not in DRAWN:
         raise ValueError(f"images must be (n, 1 or 3, h, w), not {tuple(images.shape)}")
     pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().byte()
     arrays = pixels.permute(0, 2, 3, 1).numpy()

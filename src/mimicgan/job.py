@@ -5,6 +5,7 @@ damage a chunk gets depends on the images and the settings alone, so that a job 
 run again ends as one that was not.
 """
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -38,17 +39,22 @@ class JobReport:
 
 
 def groups_of(source: Path, group_by: GroupBy) -> dict[str, list[Path]]:
-    """The pictures below ``source``, by where they come from; sorted. UserError without any.
+    """The pictures below ``source``, by where they come from; sorted. UserError without any, or
+    where a folder cannot be read.
 
     folder: each folder is a source; prefix: what a name has before its first digit; none: all.
     """
     if not source.is_dir():
         raise UserError(f"{source} is no folder; --group-by is for folders of pictures")
+    found: list[Path] = []
+    # Not by rglob, which passes over folders that it cannot read.
+    for folder, folders, names in os.walk(source, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
     groups: dict[str, list[Path]] = {}
-    for path in sorted(source.rglob("*")):
+    for path in sorted(found):
         inner = path.relative_to(source)
-        hidden = any(part.startswith(".") for part in inner.parts)
-        if hidden or path.suffix.lower() not in FORMATS or not path.is_file():
+        if path.suffix.lower() not in FORMATS or not path.is_file():
             continue
         prefix = re.split(r"\d", path.stem)[0].rstrip("-_. ")
         name = {"folder": str(inner.parent), "prefix": prefix, "none": "."}[group_by]
@@ -56,6 +62,12 @@ def groups_of(source: Path, group_by: GroupBy) -> dict[str, list[Path]]:
     if not groups:
         raise UserError(f"{source} holds no picture; give one of {', '.join(FORMATS)}")
     return dict(sorted(groups.items()))
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"cannot read the folder {error.filename}: {error.strerror}; check it or take it away"
+    ) from error
 
 
 def run_job(
@@ -100,6 +112,9 @@ def run_job(
         for group in groups:
             before += group.settled
             for each in group.chunks[: group.settled]:
+                if strict and (facts := journal.facts(each)):
+                    for reason in facts["bad"].values():
+                        raise UserError(reason)
                 count(each)
         if before < len(chunks):
             work = Work(prior, settings, strict=strict)

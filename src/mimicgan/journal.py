@@ -1,14 +1,14 @@
 """The journal of a large job: what is done, in files that appear whole.
 
 A chunk's marker is written when all of its outputs are there, so that a job that was killed at any
-moment knows where it was. It tells which files the chunk had: where files came, went or changed,
-the chunk and those after it are done anew.
+moment knows where it was. It tells which files the chunk had: where files came, went or changed, or
+one that was left out can be read, the chunk and those after it are done anew.
 """
 
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from mimicgan.engine import Group
 from mimicgan.errors import UserError
 from mimicgan.files import UNWRITABLE
 from mimicgan.learnt import Damage
+from mimicgan.pictures import read_picture
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings
 
@@ -47,6 +48,9 @@ class Journal:
             self.put(self.path / restored.learnt.name, restored.learnt.content)
         for name, content in restored.outputs.items():
             self.put(self.out / name, content)
+        for name in restored.bad:
+            # It may have been a good picture before.
+            (self.out / name).unlink(missing_ok=True)
         facts = {
             "files": chunk.digest,
             "damage": restored.damage,
@@ -59,11 +63,22 @@ class Journal:
         """The chunks of one source, as far as earlier runs have brought them."""
         settled, name = 0, ""
         while settled < len(chunks) and (facts := self.facts(chunks[settled])) is not None:
+            if self._mended(chunks[settled], facts["bad"]):
+                break
             settled, name = settled + 1, facts["damage"]
         self._forget(chunks, settled)
         if settled == len(chunks) or not name:
             return Group(chunks, settled)
-        return Group(chunks, settled, self._known(name))
+        return Group(chunks, settled, earlier=lambda: self._known(name))
+
+    def _mended(self, chunk: Chunk, bad: dict[str, str]) -> bool:
+        """Whether a file that was left out, and has the size that it had, can be read now."""
+        for name, path in chunk.files:
+            if name in bad:
+                with suppress(UserError):
+                    read_picture(path, self.prior.image_shape)
+                    return True
+        return False
 
     def _known(self, name: str) -> Known:
         path = self.path / name

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.errors import at_least
+from mimicgan.errors import at_least, within
 from mimicgan.fit import Fit, fit_damage, set_misfit, some
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
@@ -56,8 +56,7 @@ class MatchSettings(FitSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch, turns=self.turns)
-        if self.random_share > 1:
-            raise ValueError(f"random_share {self.random_share} is more than all; give 1 or less")
+        within(0, 1, random_share=self.random_share)
 
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.

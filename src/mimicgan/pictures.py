@@ -52,7 +52,7 @@ def read_picture(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             file = path if content is None else BytesIO(content)
-            with Image.open(file, formats=[*set(FORMATS.values()), "MPO"]) as picture:
+            with Image.open(file, formats=[*set(FORMATS.values())]) as picture:
                 if picture.width * picture.height > max_pixels:
                     raise Image.DecompressionBombError
                 return _decoded(picture, shape)

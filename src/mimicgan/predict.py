@@ -84,26 +84,31 @@ def any_classifier(
 
 
 @torch.no_grad()
-def predictions(
-    model: nn.Module, names: Sequence[str], observed: Tensor, restored: Tensor, batch: int = 250
+def predictions(model: nn.Module, images: Tensor, batch: int = 250) -> list[tuple[int, float]]:
+    """Label and confidence for each of the images (n, c, h, w) in [0, 1]. UserError where ``model``
+    fails."""
+    parts = [answers(model, part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)]
+    return [(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)]
+
+
+def classes_of(model: nn.Module) -> Sequence[str]:
+    """The names of the classes of a shipped classifier; none of others."""
+    return model.classes if isinstance(model, Ranged) else ()
+
+
+def table(
+    names: Sequence[str],
+    before: list[tuple[int, float]],
+    after: list[tuple[int, float]],
+    classes: Sequence[str] = (),
 ) -> str:
     """CSV text: file, label and confidence before, label and confidence after; the names of both
-    labels where the model is a shipped one.
-
-    ``observed`` and ``restored`` are (n, c, h, w) in [0, 1]. UserError where ``model`` fails.
-    """
+    labels where the names of the ``classes`` are given."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    classes = model.classes if isinstance(model, Ranged) else ()
     named = ["name_before", "name_after"] if classes else []
     writer.writerow(["file", "before", "confidence_before", "after", "confidence_after", *named])
-    columns = []
-    for images in (observed, restored):
-        parts = [
-            answers(model, part).softmax(dim=1).max(dim=1) for part in torch.split(images, batch)
-        ]
-        columns.append([(int(k), float(p)) for part in parts for p, k in zip(*part, strict=True)])
-    for name, (before, sure), (after, surer) in zip(names, *columns, strict=True):
-        words = [classes[before], classes[after]] if classes else []
-        writer.writerow([name, before, f"{sure:.4f}", after, f"{surer:.4f}", *words])
+    for name, (label, sure), (later, surer) in zip(names, before, after, strict=True):
+        words = [classes[label], classes[later]] if classes else []
+        writer.writerow([name, label, f"{sure:.4f}", later, f"{surer:.4f}", *words])
     return file.getvalue()

@@ -1,7 +1,10 @@
 """Settings of Algorithm 1 as data: Table 1, PGD, and the one setting for every corruption."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from mimicgan.errors import at_least, within
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,25 @@ class MimicSettings:
     """Start of W in Table 5: 1 is near the identity, 0 a random network."""
     scale: float = 1.0
     """Scale of the last convolution at the start."""
+
+    def __post_init__(self) -> None:
+        at_least(
+            0,
+            iterations=self.iterations,
+            surrogate_steps=self.surrogate_steps,
+            latent_steps=self.latent_steps,
+        )
+        at_least(1, restarts=self.restarts)
+        within(
+            0,
+            math.inf,
+            surrogate_rate=self.surrogate_rate,
+            latent_rate=self.latent_rate,
+            adversarial=self.adversarial,
+            identity=self.identity,
+            scale=self.scale,
+        )
+        within(0, 1, drop=self.drop, skip=self.skip)
 
 
 MIMICGAN = MimicSettings(latent_rate=0.1, norm="l2", scale=0.01)

@@ -8,6 +8,7 @@ stand for the training images, and ``prior.json``: what it is, how it was made, 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -53,13 +54,13 @@ def save_prior(
     }
     if hasattr(generator, "width"):
         facts["width"] = generator.width
+    others: dict[str, bytes] = {}
     if bank is not None:
         # A file of its own: it is chosen anew where the networks stay.
         content = tensor_bytes({"bank": _small(bank)})
         facts["bank_sha256"] = hashlib.sha256(content).hexdigest()
-        with written_whole(Path(folder) / BANK) as partial:
-            partial.write_bytes(content)
-    _save(Path(folder), "prior", card, facts, modules)
+        others[BANK] = content
+    _save(Path(folder), "prior", card, facts, modules, others)
 
 
 def load_prior(
@@ -72,6 +73,7 @@ def load_prior(
 ) -> Prior:
     """A shipped prior by name, a folder that ``save_prior`` wrote, or a user's own generator.
 
+    A Path, and a name with a separator ("./faces"), is never that of a shipped one.
     ``hf-hub:ORG/NAME`` or ``hf-hub:ORG/NAME@REVISION`` is such a folder on the Hugging Face hub
     (``mimicgan.adapters.huggingface``). One's own generator is an nn.Module, which is frozen, or a
     ``.pt2`` (torch.export) or TorchScript ``.pt`` file; it maps latents (n, latent_size) in ``box``
@@ -138,7 +140,7 @@ def save_classifier(folder: Path | str, card: Card, model: nn.Module) -> None:
     if card.architecture not in CLASSIFIERS:
         known = ", ".join(CLASSIFIERS)
         raise ValueError(f"no architecture {card.architecture!r}; there are: {known}")
-    _save(Path(folder), "classifier", card, {}, {"classifier": model})
+    _save(Path(folder), "classifier", card, {}, {"classifier": model}, {})
 
 
 @torch.inference_mode(False)
@@ -148,7 +150,7 @@ def load_classifier(name_or_path: Path | str = "fashion-mnist") -> nn.Module:
     Frozen and in eval mode; like every network here it takes images (n, c, h, w) in [-1, 1]
     (``mimicgan.images.to_internal``) and gives logits (n, classes). Raises UserError.
     """
-    folder = _folder(str(name_or_path), "classifier")
+    folder = _folder(name_or_path, "classifier")
     card, _, tensors = _load(folder, "classifier")
     if card.architecture not in CLASSIFIERS:
         raise UserError(f"{folder}: no architecture {card.architecture!r} here; update mimicgan")
@@ -161,7 +163,7 @@ def load_classifier(name_or_path: Path | str = "fashion-mnist") -> nn.Module:
 
 def load_card(name_or_path: Path | str, kind: str = "prior") -> Card:
     """The card of a shipped or saved "prior" or "classifier". Raises UserError."""
-    return read_card(_folder(str(name_or_path), kind), kind)[0]
+    return read_card(_folder(name_or_path, kind), kind)[0]
 
 
 def prior_shape(name_or_path: Path | str) -> tuple[int, int, int]:
@@ -176,29 +178,43 @@ def prior_shape(name_or_path: Path | str) -> tuple[int, int, int]:
 
 def prior_folder(name_or_path: Path | str) -> Path:
     """The folder of a shipped or saved prior, fetched if it is on the hub. Raises UserError."""
-    return _folder(str(name_or_path), "prior")
+    return _folder(name_or_path, "prior")
 
 
-def shipped() -> list[str]:
-    """Names of the priors that travel in this package."""
-    home = Path(str(resources.files("mimicgan"))) / "weights"
-    return sorted(path.parent.name for path in home.glob("*/prior.json"))
+def shipped(kind: str = "prior") -> list[str]:
+    """Names of the priors, or of the "classifier"s, that travel in this package."""
+    return sorted(path.parent.name for path in _home().glob(f"*/{kind}.json"))
 
 
-def _folder(name: str, kind: str) -> Path:
+def word_for(folder: Path) -> str:
+    """What names the folder of a prior on the command line: a bare word may name a shipped one."""
+    return f"./{folder}" if str(folder) == folder.name else str(folder)
+
+
+def _home() -> Path:
+    return Path(str(resources.files("mimicgan"))) / "weights"
+
+
+def _folder(name_or_path: Path | str, kind: str) -> Path:
+    name, folder = str(name_or_path), Path(name_or_path)
     if name.startswith(HUB):
         # Imported here: nobody else needs the hub.
         from mimicgan.adapters.huggingface import fetched
 
         return fetched(name.removeprefix(HUB))
-    own = Path(str(resources.files("mimicgan"))) / "weights" / name
-    if name == Path(name).name and (own / f"{kind}.json").is_file():
-        return own
-    folder = Path(name)
+    bare = name_or_path == folder.name
+    if bare and name in shipped(kind):
+        if (folder / f"{kind}.json").is_file():
+            raise UserError(
+                f"{name} is a {kind} that is shipped and one in this folder; write ./{name} for "
+                "the latter, or go to another folder for the former"
+            )
+        return _home() / name
     if not folder.exists():
+        there = ", ".join(shipped(kind)) or "none"
         raise UserError(
-            f"no {kind} called {name!r}; there are: {', '.join(shipped()) or 'none'}; or name a "
-            "folder or a generator's .pt2 or .pt file"
+            (f"no {kind} called {name!r}; there are: {there}" if bare else f"{name} does not exist")
+            + f"; name a folder or a {'generator' if kind == 'prior' else kind}'s .pt2 or .pt file"
         )
     if not folder.is_dir():
         raise UserError(
@@ -208,7 +224,12 @@ def _folder(name: str, kind: str) -> Path:
 
 
 def _save(
-    folder: Path, kind: str, card: Card, facts: dict[str, Any], modules: Mapping[str, Any]
+    folder: Path,
+    kind: str,
+    card: Card,
+    facts: dict[str, Any],
+    modules: Mapping[str, Any],
+    others: Mapping[str, bytes],
 ) -> None:
     tensors = {
         f"{part}.{key}": _small(value)
@@ -219,9 +240,11 @@ def _save(
     content = tensor_bytes(tensors)
     written = {**asdict(card), **facts, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
-    for suffix, data in (("safetensors", content), ("json", text.encode())):
-        with written_whole(folder / f"{kind}.{suffix}") as partial:
-            partial.write_bytes(data)
+    files = {f"{kind}.json": text.encode(), f"{kind}.safetensors": content, **others}
+    with ExitStack() as stack:
+        # None gets its name before all are written, the card last: a failure leaves the old ones.
+        for name, data in files.items():
+            stack.enter_context(written_whole(folder / name)).write_bytes(data)
 
 
 def _small(value: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Gradient steps on a damage, and what they are judged by."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.errors import at_least, check_numbers
+from mimicgan.errors import at_least, within
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.set_distance import SetDistance
@@ -71,7 +72,10 @@ class FitSettings:
     """Misfit above which the damage counts as not understood."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        numbers = dict(vars(self))
+        # No misfit at all may be too high for a user.
+        del numbers["misfit_limit"]
+        within(0, math.inf, **numbers)
         at_least(2, bank=self.bank)
         at_least(1, parents=self.parents, sample=self.sample, starts=self.starts)
 

@@ -57,8 +57,6 @@ class Settings:
                 raise ValueError(f"no {what} {value!r}; there are: {', '.join(known)}")
         at_least(1, batch=self.batch)
         check_seed(self.seed)
-        for numbers in (self.mimic, self.pgd):
-            at_least(1, restarts=numbers.restarts)
 
     @property
     def by_latents(self) -> bool:

@@ -67,8 +67,8 @@ def user_prior(
         name = generator.stem
     if latent_size is None or image_shape is None:
         raise UserError(
-            f"{origin} does not tell its latent size and image shape; give both "
-            "(load_prior(..., latent_size=100, image_shape=(1, 28, 28)))"
+            f"{origin} does not tell its latent size and image shape; give both by --latent-size N "
+            "--image-shape C H W (load_prior(..., latent_size=100, image_shape=(1, 28, 28)))"
         )
     low, high = box or Prior.box
     if not -math.inf < low < high < math.inf:
@@ -138,6 +138,11 @@ def checked(prior: Prior, origin: str) -> Prior:
             raise UserError(
                 f"the generator of {origin} gives {got} instead of images {wanted}; give its true "
                 "image shape (channels, height, width)"
+            )
+        if images.dtype != torch.float32:
+            raise UserError(
+                f"the generator of {origin} gives {str(images.dtype).removeprefix('torch.')} "
+                "instead of float32; turn it into float32 by .float(), and save it again"
             )
         low, high = (float(v) for v in images.aminmax())
         # Written so that NaN fails too.

@@ -14,7 +14,7 @@ from mimicgan.commands.screen import counted
 from mimicgan.commands.sources import SAMPLE_SHAPE, files_of, images_of, inputs_of, is_sample
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.corruptions import corrupt as apply_corruption
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, check_seed
 from mimicgan.files import output_folder
 from mimicgan.image_files import write_like
 from mimicgan.pretrained import prior_shape
@@ -51,6 +51,7 @@ class Corrupt(OutputFlags):
 
     def run(self) -> None:
         screen = self.screen()
+        check_seed(self.seed)
         if self.list or self.kind == "list":
             kinds = listed_kinds()
             screen.show(_table(kinds))

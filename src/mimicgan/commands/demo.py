@@ -9,13 +9,13 @@ import tyro
 from rich.table import Table
 from torch import Tensor, nn
 
-from mimicgan.commands.flags import INTEGER, ComputeFlags
+from mimicgan.commands.flags import INTEGER, ComputeFlags, check_result
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.summary import has_damage
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
 from mimicgan.data import fashion_mnist
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, check_seed
 from mimicgan.files import written_whole
 from mimicgan.images import rounded, to_internal, to_user
 from mimicgan.match import MatchSettings
@@ -109,6 +109,7 @@ class Demo(ComputeFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_seed(self.seed)
         prior = load_prior(self.prior)
         clean, labels = self._images(prior)
         classifier = None if labels is None else load_classifier(self.prior)
@@ -152,6 +153,7 @@ class Demo(ComputeFlags):
             raise UserError("--method names none; leave it out for all")
         if self.out.suffix.lower() != ".png" or self.out.is_dir():
             raise UserError(f"the picture {self.out} must be a file called something.png")
+        check_result(self.out)
         if self.prior == "faces":
             generator = torch.Generator().manual_seed(self.seed)
             return to_user(rounded(prior.typical(count, generator))), None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mimicgan.commands.flags import PATH, PriorFlags, check_result
 from mimicgan.commands.sources import FASHION, SAMPLE_SHAPE, data_set
 from mimicgan.data import fashion_mnist
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, check_seed
 from mimicgan.files import written_whole
 from mimicgan.images import rounded, to_internal
 from mimicgan.metrics import Z95, accuracy, frechet_distance, last_features, psnr, ssim
@@ -63,6 +63,7 @@ class Evaluate(PriorFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_seed(self.seed)
         if self.images < 2 or self.steps < UPDATES or self.steps % UPDATES:
             raise UserError(
                 f"--images {self.images} --steps {self.steps} makes no sense; give 2 images or "

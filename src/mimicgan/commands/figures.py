@@ -15,9 +15,11 @@ from mimicgan.commands.report import surroundings
 from mimicgan.commands.screen import json_text
 from mimicgan.commands.sources import files_of, images_of, inputs_of
 from mimicgan.curves import Curve, drawn, traced
-from mimicgan.errors import UserError, needed
+from mimicgan.errors import UserError, check_seed, needed
 from mimicgan.files import output_folder
+from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
+from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings
 from mimicgan.metrics import psnr
 from mimicgan.overview import grid, stacked
@@ -70,10 +72,16 @@ class Figures(PriorFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_seed(self.seed)
         needed("matplotlib", "plot")
         if self.count < 1 or not self.kinds or not self.methods:
             raise UserError("give --count 1 or more, and at least one --kind and --method")
         prior = self.load()
+        if prior.image_shape[0] not in DRAWN:
+            raise UserError(
+                f"figures show images of 1 or 3 channels, not {prior.image_shape[0]}; "
+                "use another prior"
+            )
         inputs = files_of(self.prior)
         if self.images != GENERATED:
             inputs += inputs_of(self.images)
@@ -83,6 +91,11 @@ class Figures(PriorFlags):
                 clean = to_user(prior.typical(self.count, generator))
             else:
                 clean = images_of(self.images, prior.image_shape, self.count).images
+            # What cannot be done is told before any method has worked.
+            for kind in self.kinds:
+                damaged(kind, clean[:2], torch.Generator().manual_seed(self.seed))
+            if "universal" in self.methods:
+                Damage.universal(prior)
             curves: list[Curve] = []
             sheets, rows = [], []
             for kind in self.kinds:

@@ -9,12 +9,15 @@ import tyro
 
 from mimicgan.commands.screen import Screen
 from mimicgan.errors import UserError
+from mimicgan.files import check_writable
 from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior
 
 # What tyro would show as {None}|INT and so on.
 INTEGER = tyro.conf.arg(metavar="INT")
 PATH = tyro.conf.arg(metavar="PATH")
+
+MOST_THREADS = 1024
 
 
 class Command(Protocol):
@@ -57,8 +60,11 @@ class ComputeFlags(OutputFlags):
     def prepare(self) -> None:
         """Set the number of threads. Raises UserError."""
         if self.threads is not None:
-            if self.threads < 1:
-                raise UserError(f"--threads {self.threads} makes no sense; give 1 or more")
+            # So many that the system has no room for them would end the process.
+            if not 1 <= self.threads <= MOST_THREADS:
+                raise UserError(
+                    f"--threads {self.threads} makes no sense; give 1 to {MOST_THREADS}"
+                )
             torch.set_num_threads(self.threads)
         if self.device == "cuda":
             raise UserError(
@@ -69,8 +75,11 @@ class ComputeFlags(OutputFlags):
 
 def check_result(out: Path | None) -> None:
     """UserError where a result file cannot be written, before anything is measured."""
-    if out is not None and out.is_dir():
+    if out is None:
+        return
+    if out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file, as {out}/result.json")
+    check_writable(out, f"--out {out}", make=True)
 
 
 @dataclass(frozen=True, kw_only=True)

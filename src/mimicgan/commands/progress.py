@@ -1,6 +1,5 @@
 """What a restoration shows while it runs."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,8 @@ from torch import Tensor
 
 from mimicgan.commands.screen import Advance
 from mimicgan.errors import UserError
-from mimicgan.files import written_whole
+from mimicgan.files import check_writable, unwritable, written_whole
+from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
 from mimicgan.mimic import Step
 from mimicgan.overview import grid
@@ -40,9 +40,9 @@ def watched(
     path: Path | None, observed: Tensor, callback: Callable[[Step], None], every: float = 3.0
 ) -> Callable[[Step], None]:
     """``callback``, which also writes ``path`` anew ``every`` so many seconds: the first of the
-    images (n, c, h, w) in [0, 1] as observed, and restored so far. The callback raises UserError
-    when it cannot be written."""
-    if path is None:
+    images (n, c, h, w) in [0, 1] as observed, and restored so far (nothing where they
+    have neither 1 nor 3 channels). The callback raises UserError when it cannot be written."""
+    if path is None or observed.shape[1] not in DRAWN:
         return callback
     last = -every
 
@@ -57,15 +57,21 @@ def watched(
             with written_whole(path) as partial:
                 grid([("observed", observed), ("so far", images)], title=title).save(partial, "PNG")
         except OSError as error:
-            raise _unwatchable(path, error) from error
+            raise unwritable(f"--watch {path}", error) from error
         last = time.monotonic()
 
     return see
 
 
-def check_watch(path: Path, out: Path, inputs: list[Path]) -> None:
-    """UserError unless the picture ``path`` can be written while ``out`` is not there yet, and is
-    none of the ``inputs``, nor lies in one."""
+def check_watch(
+    path: Path, settings: Settings, out: Path, inputs: list[Path], *, known: bool, overwrite: bool
+) -> None:
+    """UserError unless there will be something to watch (``known``: the damage is given), and the
+    picture ``path`` can be written while ``out`` is not there yet, and is none of the ``inputs``,
+    nor lies in one."""
+    if (known or settings.method == "universal") and settings.output != "realism":
+        given = "--damage" if known else "--method universal"
+        raise UserError(f"{given} is applied at once, with nothing to see; leave --watch out")
     if path.suffix.lower() != ".png" or path.is_dir():
         raise UserError(f"--watch {path} must be a file called something.png")
     whole = path.resolve()
@@ -73,15 +79,9 @@ def check_watch(path: Path, out: Path, inputs: list[Path]) -> None:
         raise UserError(f"--watch {path} lies in OUT, which appears at the end; put it elsewhere")
     if {path.resolve() for path in inputs} & {whole, *whole.parents}:
         raise UserError(f"--watch {path} is an input, or lies among them; name another file")
-    try:
-        with tempfile.TemporaryFile(dir=next(p for p in whole.parents if p.exists())):
-            pass
-    except OSError as error:
-        raise _unwatchable(path, error) from error
-
-
-def _unwatchable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write --watch {path}: {error.strerror}; name another file")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; choose another file or replace it with --overwrite")
+    check_writable(path, f"--watch {path}")
 
 
 PHASES = {

@@ -13,7 +13,7 @@ import torch
 import mimicgan
 from mimicgan.commands.screen import json_text
 from mimicgan.image_files import ImageSet
-from mimicgan.restore import Restoration
+from mimicgan.restore import Restoration, Settings
 
 
 def report(
@@ -27,10 +27,7 @@ def report(
         "inputs": {"source": source, "names": found.names},
         "count": len(found.images),
         "notes": found.notes,
-        "prior": prior,
-        "method": result.settings.method,
-        "seed": result.settings.seed,
-        "settings": asdict(result.settings),
+        **conditions(prior, result.settings),
         "output": "fidelity" if result.latents is None else "realism",
         "understood": result.understood,
         "misfit": _finite(result.misfit),
@@ -39,6 +36,16 @@ def report(
         "seconds": round(result.seconds, 3),
         "generator_passes": result.generator_passes,
         **surroundings(),
+    }
+
+
+def conditions(prior: str, settings: Settings) -> dict[str, Any]:
+    """With what images were restored, as it stands in every report."""
+    return {
+        "prior": prior,
+        "method": settings.method,
+        "seed": settings.seed,
+        "settings": asdict(settings),
     }
 
 

@@ -1,32 +1,41 @@
 """``mimicgan restore``: clean images from images that share one unknown damage."""
 
-import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
-from mimicgan.commands.report import nothing_learnt, write_report
+from mimicgan.commands.report import conditions, nothing_learnt, surroundings, write_report
 from mimicgan.commands.screen import Screen, counted
 from mimicgan.commands.sources import files_of, images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
-from mimicgan.files import output_folder
-from mimicgan.image_files import write_like
-from mimicgan.job import run_job
+from mimicgan.files import check_writable, output_folder
+from mimicgan.image_files import DRAWN, write_like
+from mimicgan.job import GroupBy, run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
-from mimicgan.predict import any_classifier, predictions
+from mimicgan.predict import any_classifier, classes_of, predictions, table
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
 PREDICTIONS = "predictions.csv"
+# tyro would offer None beside none.
+GROUP_BY: PrimitiveConstructorSpec[GroupBy | None] = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="|".join(get_args(GroupBy)),
+    instance_from_str=lambda words: cast(GroupBy, words[0]),
+    is_instance=lambda value: value is None or value in get_args(GroupBy),
+    str_from_instance=lambda value: [str(value)],
+    choices=get_args(GroupBy),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +65,7 @@ class Restore(PriorFlags):
     count: Annotated[int | None, INTEGER] = None
     """Only the first so many images."""
     overwrite: bool = False
-    """Replace OUT (and the files of --save-damage and --export) if it exists."""
+    """Replace OUT (and the files of --save-damage, --export and --watch) if it exists."""
     save_damage: Annotated[Path | None, PATH] = None
     """Write the learnt damage and its restorer to this file (method auto)."""
     export: Annotated[Path | None, PATH] = None
@@ -66,9 +75,7 @@ class Restore(PriorFlags):
     """Rewrite this picture (.png) every few seconds while the restoration builds up."""
     damage: Annotated[Path | None, PATH] = None
     """Use the damage that --save-damage wrote, for new images (even one) of the same source."""
-    group_by: Annotated[
-        Literal["folder", "prefix", "none"] | None, tyro.conf.arg(metavar="folder|prefix|none")
-    ] = None
+    group_by: Annotated[GroupBy | None, GROUP_BY] = None
     """For large folders, subfolders included: learn one damage for each folder, for each prefix of
     the names, or for all; apply it chunk by chunk into OUT. Killed at any moment, the same command
     goes on where it was."""
@@ -113,10 +120,14 @@ class Restore(PriorFlags):
                 )
             for note in found.notes:
                 screen.say(note)
+            if prior.image_shape[0] not in DRAWN:
+                screen.say(f"no pictures of {prior.image_shape[0]} channels are drawn")
             known = self._known_damage(prior)
             model = None
             if self.classify is not None:
                 model = any_classifier(self.classify, prior, self.classify_range)
+                # Now: a classifier that takes fewer images fails before the run, not after it.
+                before = predictions(model, found.images)
             total = None if known else expected_steps(self.settings, len(found.images))
             with screen.progress(f"restoring {counted(len(found.images))}", total) as advance:
                 result = restore(
@@ -128,7 +139,8 @@ class Restore(PriorFlags):
                 )
             write_like(to, found, result.images)
             if model is not None:
-                text = predictions(model, found.names, found.images, result.images)
+                after = predictions(model, result.images)
+                text = table(found.names, before, after, classes_of(model))
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
             facts = write_summary(to, found, result, prior, self.source, given=known is not None)
             self._save(result, to, prior)
@@ -170,7 +182,14 @@ class Restore(PriorFlags):
             )
         for name, reason in list(done.bad.items())[:20]:
             screen.warn(f"left out: {reason or name}")
-        facts = {"command": "restore", "out": self.out, **asdict(done)}
+        facts = {
+            "command": "restore",
+            "out": self.out,
+            "inputs": {"source": self.source, "group_by": self.group_by},
+            **asdict(done),
+            **conditions(prior.name, self.settings),
+            **surroundings(),
+        }
         # A leftover of a killed run must not lie among the images.
         partial = Path(self.out) / JOURNAL / REPORT
         write_report(partial, facts)
@@ -204,19 +223,32 @@ class Restore(PriorFlags):
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None:
-            check_watch(self.watch, Path(self.out), self._read)
+            check_watch(
+                self.watch,
+                self.settings,
+                Path(self.out),
+                self._read,
+                known=self.damage is not None,
+                overwrite=self.overwrite,
+            )
         if self.settings.output != "auto" and self.settings.by_latents:
             raise UserError(
                 f"--method {self.settings.method} gives the generator's images alone; leave "
                 "--output out"
             )
-        fitted = self.settings.method == "auto" and self.damage is None
-        if self.save_damage is not None and not fitted:
+        if self.save_damage is not None and self.damage is not None:
+            raise UserError("--damage fits nothing to save; leave --save-damage out")
+        if self.save_damage is not None and self.settings.method != "auto":
             raise UserError("--save-damage needs a fit by --method auto; leave one of the two out")
         if self.export is not None:
             if self.settings.by_latents:
                 raise UserError(f"--method {self.settings.method} makes no restorer to --export")
             check_export(self.export)
+        beside = [path.resolve() for path in (self.watch, *self._targets()) if path is not None]
+        if len(set(beside)) < len(beside):
+            raise UserError(
+                "--save-damage, --export and --watch write a file each; give each another name"
+            )
         for target in self._targets():
             self._refuse_target(target)
 
@@ -234,8 +266,7 @@ class Restore(PriorFlags):
             raise UserError(f"{target} exists; choose another file or replace it with --overwrite")
         if not self._inside_out(target):
             # Fails now rather than after a long run.
-            with tempfile.TemporaryFile(dir=target.resolve().parent):
-                pass
+            check_writable(target, str(target))
         if target.resolve() in [path.resolve() for path in self._read]:
             raise UserError(f"{target} is an input; choose another file")
 

@@ -54,6 +54,8 @@ class Screen:
         """A result for programs, shown only with --json."""
         if self.json:
             sys.stdout.write(json_text(values) + "\n")
+            # A page goes on after it, and a reader who left is told of here.
+            sys.stdout.flush()
 
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Advance]:

@@ -16,8 +16,13 @@ FASHION, CELEBA = "fashion-mnist", "celeba"
 
 
 def is_sample(source: str) -> bool:
-    """Whether the word means the shipped images; a file or folder of that name goes first."""
-    return source == SAMPLE and not Path(source).exists()
+    """Whether the word means the shipped images. UserError where it is also a file or folder."""
+    if source == SAMPLE and Path(source).exists():
+        raise UserError(
+            f"{source} is the word for the shipped images, and lies here; write ./{source} for "
+            "what lies here, or go to another folder"
+        )
+    return source == SAMPLE
 
 
 def images_of(source: str, shape: tuple[int, int, int], count: int | None = None) -> ImageSet:

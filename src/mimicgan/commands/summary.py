@@ -10,7 +10,7 @@ from torch import nn
 from mimicgan.commands.report import report, write_report
 from mimicgan.damage import ComposedDamage
 from mimicgan.damage_picture import damage_picture
-from mimicgan.image_files import ImageSet
+from mimicgan.image_files import DRAWN, ImageSet
 from mimicgan.overview import COLUMNS, grid
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration
@@ -27,17 +27,19 @@ def write_summary(
     *,
     given: bool = False,
 ) -> dict[str, Any]:
-    """Write the three into ``to`` (damage.png where there is a learnt damage); the report's facts.
+    """Write the three into ``to`` (damage.png where there is a learnt damage, and no picture of
+    images that have neither 1 nor 3 channels); the report's facts.
 
     ``given``: it was not learnt from these images.
     """
-    rows = [("observed", found.images), ("restored", result.images)]
-    if has_damage(result):
-        rows.insert(1, ("simulated", result.simulated))
-    grid(rows, title=_span(found.names[:COLUMNS])).save(to / OVERVIEW)
-    picture = learnt_picture(result, prior)
-    if picture is not None:
-        picture.save(to / DAMAGE)
+    if prior.image_shape[0] in DRAWN:
+        rows = [("observed", found.images), ("restored", result.images)]
+        if has_damage(result):
+            rows.insert(1, ("simulated", result.simulated))
+        grid(rows, title=_span(found.names[:COLUMNS])).save(to / OVERVIEW)
+        picture = learnt_picture(result, prior)
+        if picture is not None:
+            picture.save(to / DAMAGE)
     facts = report(result, prior.name, source, found, given=given)
     write_report(to / REPORT, facts)
     return facts

@@ -18,7 +18,7 @@ from mimicgan.errors import UserError
 from mimicgan.files import written_whole
 from mimicgan.images import to_user
 from mimicgan.overview import grid
-from mimicgan.pretrained import Card, save_prior
+from mimicgan.pretrained import Card, save_prior, word_for
 from mimicgan.training.gan import GanProgress, GanSettings, GanTraining
 from mimicgan.training.ranks import Ranks, joined_ranks
 
@@ -85,7 +85,7 @@ class TrainGan(TrainFlags):
         self._sample(training, "final")
         discriminator = training.discriminator.eval()
         save_prior(self.out, self._card(len(images)), generator, discriminator)
-        screen.say(f"prior in {self.out}; use it with --prior {shlex.quote(str(self.out))}")
+        screen.say(f"prior in {self.out}; use it with --prior {shlex.quote(word_for(self.out))}")
         screen.result({"command": "train gan", "prior": str(self.out), "steps": settings.steps})
 
     def _observer(

@@ -14,7 +14,7 @@ from mimicgan.commands.sources import FASHION, data_set
 from mimicgan.errors import UserError
 from mimicgan.fit import prior_mismatch
 from mimicgan.images import rounded, to_internal
-from mimicgan.pretrained import load_card, load_prior, save_prior
+from mimicgan.pretrained import load_card, load_prior, save_prior, word_for
 from mimicgan.training.herding import herded
 from mimicgan.training.restorer import RestorerSettings, train_universal
 
@@ -82,5 +82,6 @@ class TrainRestorer(TrainFlags):
             settings={**card.settings, "restorer": asdict(self.settings)},
         )
         save_prior(self.out, card, prior.generator, prior.discriminator, restorer, prior.box, bank)
-        screen.say(f"prior with its restorer in {self.out}; use it with --prior {self.out}")
+        word = shlex.quote(word_for(self.out))
+        screen.say(f"prior with its restorer in {self.out}; use it with --prior {word}")
         screen.result({"command": "train restorer", "prior": str(self.out)})

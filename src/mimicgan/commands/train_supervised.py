@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mimicgan.commands.corrupt import damaged
 from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.sources import FASHION, data_set
+from mimicgan.errors import check_seed
 from mimicgan.images import to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.metrics import psnr
@@ -57,6 +58,7 @@ class TrainSupervised(TrainFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_seed(self.draw)
         prior = load_prior(self.prior)
         # A wrong name should not wait for the data.
         self._damage(torch.rand(2, *prior.image_shape), torch.Generator())

@@ -4,7 +4,8 @@ import gzip
 import hashlib
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -83,7 +84,7 @@ def _fetch(url: str, part: Path, name: str, progress: Progress | None) -> None:
                     f"{url}: the server says {error.code} {error.reason}; try another mirror"
                 ) from error
             reason = f"{error.code} {error.reason}"
-        except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
+        except (URLError, HTTPException, ConnectionError) as error:
             reason = str(error) or type(error).__name__
         moved = part.exists() and part.stat().st_size > before
         failures = 1 if moved else failures + 1
@@ -98,14 +99,20 @@ def _fetch(url: str, part: Path, name: str, progress: Progress | None) -> None:
 def _continue(url: str, part: Path, start: int, name: str, progress: Progress | None) -> None:
     headers = {"Range": f"bytes={start}-"} if start else {}
     response: HTTPResponse
-    with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as response:
+    with _of_network():
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+    with response:
         # A server that knows no ranges sends all of it again.
         resumed = response.status == 206
         held = start if resumed else 0
         length = response.headers.get("Content-Length", "")
         total = held + int(length) if length.isdecimal() else 0
         with part.open("ab" if resumed else "wb") as file:
-            while piece := response.read(CHUNK):
+            while True:
+                with _of_network():
+                    piece = response.read(CHUNK)
+                if not piece:
+                    break
                 held += len(piece)
                 if held > MAX_BYTES:
                     raise UserError(f"{url} is far too long; try another mirror")
@@ -114,3 +121,14 @@ def _continue(url: str, part: Path, start: int, name: str, progress: Progress | 
                     progress(name, held, total)
         if held < total:
             raise ConnectionError(f"cut after {held} of {total} bytes")
+
+
+@contextmanager
+def _of_network() -> Iterator[None]:
+    """What the system says in the block is none of the disk: a ConnectionError."""
+    try:
+        yield
+    except URLError:
+        raise
+    except OSError as error:
+        raise ConnectionError(error.strerror or str(error)) from error

@@ -134,19 +134,27 @@ def download(
 ) -> Path:
     """Fetch the four .gz files from under the http(s) address ``mirror`` into ``target``.
 
-    Returns ``target``, the user's cache unless given. A file that is there and right is kept, an
-    interrupted one is resumed, and each gets its name only when whole and checked. ``progress`` is
+    Returns ``target``, the user's cache unless given. A file that is there and right is kept, one
+    that is not is replaced, packed or not, an interrupted one is resumed, and each gets its name
+    only when whole and checked. ``progress`` is
     called with the file's name, the bytes held and the bytes in all (0 when unknown).
     Raises UserError when a file is not to be had, or not what it should be.
     """
     target = cache_folder() if target is None else target
     for name, digest in SHA256.items():
-        held = _file(target, name)
-        if held is None or sha256_of(held) != digest:
-            fetch_gzipped(
-                f"{mirror.rstrip('/')}/{name}.gz", target / f"{name}.gz", digest, progress
-            )
+        plain, packed = target / name, target / f"{name}.gz"
+        if _is_right(plain, digest):
+            continue
+        if not _is_right(packed, digest):
+            fetch_gzipped(f"{mirror.rstrip('/')}/{name}.gz", packed, digest, progress)
+        if plain.is_file():
+            # It would be read instead of the one that is right.
+            plain.unlink()
     return target
+
+
+def _is_right(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_of(path) == digest
 
 
 def _file(folder: Path, name: str) -> Path | None:

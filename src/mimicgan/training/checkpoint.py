@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,8 +33,11 @@ def check(run: Run) -> None:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a training state (tensors and plain values) atomically."""
+    # Made in memory: torch's own writer does not say that a disk is full.
+    content = BytesIO()
+    torch.save(state, content)
     with written_whole(path) as partial:
-        torch.save(state, partial)
+        partial.write_bytes(content.getbuffer())
 
 
 def load(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

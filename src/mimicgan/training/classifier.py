@@ -1,5 +1,6 @@
 """Training of the classifier that the experiments measure with."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mimicgan.errors import within
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.training import checkpoint
 
@@ -29,6 +31,8 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         checkpoint.check(self)
+        within(0, math.inf, learning_rate=self.learning_rate)
+        within(0, 1, eps=self.eps)
 
 
 def train_classifier(

@@ -9,6 +9,7 @@ sees to both. The encoder is thrown away at the end.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, at_least, within
 from mimicgan.models import Architecture, architecture
 from mimicgan.training import checkpoint
 from mimicgan.training.ranks import Ranks
@@ -54,6 +55,18 @@ class GanSettings:
 
     def __post_init__(self) -> None:
         checkpoint.check(self)
+        at_least(0, warmup=self.warmup)
+        if self.width is not None:
+            at_least(1, width=self.width)
+        within(
+            0,
+            math.inf,
+            warmup_rate=self.warmup_rate,
+            learning_rate=self.learning_rate,
+            reconstruction=self.reconstruction,
+            kl=self.kl,
+        )
+        within(0, 1, ema=self.ema)
         if self.warmup and not self.reconstruction:
             raise ValueError("without a reconstruction loss a warmup learns nothing; give warmup 0")
 

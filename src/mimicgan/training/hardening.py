@@ -4,6 +4,7 @@ The attacks are made on the way, on generated images or on clean ones of the use
 classifier's own answer to the clean image stands for a label.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicgan.errors import at_least, within
 from mimicgan.images import check_images, rounded, to_internal
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.prior import Prior
@@ -44,6 +46,9 @@ class HardenSettings:
 
     def __post_init__(self) -> None:
         checkpoint.check(self)
+        at_least(1, bank=self.bank)
+        within(0, 1, share=self.share)
+        within(0, math.inf, strongest=self.strongest, agreement=self.agreement, rate=self.rate)
 
 
 def harden(

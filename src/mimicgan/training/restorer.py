@@ -1,5 +1,6 @@
 """Training a restorer on pairs (damaged, clean): once for all damages, or at test time for one."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicgan.errors import within
 from mimicgan.models.restorer import Restorer
 from mimicgan.random_corruption import random_corruption
 from mimicgan.random_damage import random_damage
@@ -36,6 +38,7 @@ class RestorerSettings:
 
     def __post_init__(self) -> None:
         checkpoint.check(self)
+        within(0, math.inf, learning_rate=self.learning_rate)
 
 
 def fit_restorer(

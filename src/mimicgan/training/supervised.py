@@ -1,5 +1,6 @@
 """Section 4.1's supervised baseline: a restorer trained on real pairs under the true damage."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimicgan.corruptions import Function
+from mimicgan.errors import within
 from mimicgan.images import to_internal
 from mimicgan.learnt import warm_restorer
 from mimicgan.prior import Prior
@@ -37,6 +39,7 @@ class SupervisedSettings:
 
     def __post_init__(self) -> None:
         checkpoint.check(self)
+        within(0, math.inf, learning_rate=self.learning_rate, adversarial=self.adversarial)
 
 
 def train_supervised(
