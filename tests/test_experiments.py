@@ -212,6 +212,20 @@ def test_a_row_of_other_seeds_gives_way_to_one_of_those_asked_for(
     assert len(calls) == 6
 
 
+def test_a_larger_row_of_earlier_settings_gives_way(
+    bench: Bench, options: ExperimentOptions, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(EXPERIMENT, options, None, bench)
+    changed = replace(METHODS["inverse"], settings=lambda: {"way": "another"})
+    monkeypatch.setitem(METHODS, "inverse", changed)
+    path = run(EXPERIMENT, replace(options, images=4, extend=True), None, bench)
+    assert path is not None
+    rows = {(row["task"], row["method"]): row for row in read_record(path)["rows"]}
+    assert rows["inverted", "inverse"]["n_images"] == 8
+    assert "settings" not in rows["inverted", "inverse"]
+    assert rows["inverted", "observed"]["n_images"] == 20
+
+
 def test_portions_of_another_size_are_measured_anew(
     bench: Bench, options: ExperimentOptions, calls: list[int]
 ) -> None:

@@ -1,11 +1,9 @@
 """What the tables have in common: cells, names, captions."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
-from mimicgan.experiments.methods import METHODS
-from mimicgan.experiments.record import seeds_of
+from mimicgan.experiments.record import outdated, seeds_of
 from mimicgan.experiments.unseen import CONTROL
 from mimicgan.experiments.unseen_corruptions import STRENGTHS
 
@@ -41,15 +39,6 @@ def percent(row: Row | None) -> str:
         return NONE
     low, high = row["accuracy_ci95"]
     return f"{100 * row['accuracy']:.1f} ± {50 * (high - low):.1f}{OLD if outdated(row) else ''}"
-
-
-def outdated(row: Row) -> bool:
-    """Whether a row was measured with other settings of its method than the present ones."""
-    method = METHODS.get(row.get("method", ""))
-    if method is None or "settings" not in row:
-        return False
-    now: Any = json.loads(json.dumps(method.settings(), default=str))
-    return bool(row["settings"] != now)
 
 
 def number(row: Row | None, key: str, digits: int) -> str:

@@ -97,23 +97,33 @@ def _accuracy(items: list[Measured]) -> Row:
 def with_earlier(rows: list[Row], record: dict[str, Any], seeds: tuple[int, ...]) -> list[Row]:
     """``rows``, and those of an earlier record that these do not replace, each with its origin.
 
-    An earlier row stays where there is none now, or where it is of more images and has all
-    ``seeds``: the rows of a table should be of the same draws.
+    An earlier row stays where there is none now, or where it is of more images, has all ``seeds``
+    and is not of earlier settings: the rows of a table should be of the same draws.
     """
     settings = record["settings"].get("methods", {})
     kept = {_place(row): row for row in rows}
     for row in record["rows"]:
+        origin = {"date": record["date"], "command": record["command"]}
+        origin["weights"] = record["settings"]["weights"]
+        if settings.get(row["method"]):
+            origin["settings"] = settings[row["method"]]
+        # What was kept before says for itself where it comes from.
+        before = row if "date" in row else origin | row
         now = kept.get(_place(row))
-        more = now is None or row["n_images"] > now["n_images"]
-        if more and (now is None or set(seeds) <= set(seeds_of(row))):
-            origin = {"date": record["date"], "command": record["command"]}
-            origin["weights"] = record["settings"]["weights"]
-            if settings.get(row["method"]):
-                origin["settings"] = settings[row["method"]]
-            # What was kept before says for itself where it comes from.
-            kept[_place(row)] = row if "date" in row else origin | row
+        same = set(seeds) <= set(seeds_of(row)) and not outdated(before)
+        if now is None or (same and row["n_images"] > now["n_images"]):
+            kept[_place(row)] = before
     order = dict.fromkeys([*map(_place, record["rows"]), *map(_place, rows)])
     return [kept[place] for place in order]
+
+
+def outdated(row: Row) -> bool:
+    """Whether a row was measured with other settings of its method than the present ones."""
+    method = METHODS.get(row.get("method", ""))
+    if method is None or "settings" not in row:
+        return False
+    now: Any = json.loads(json.dumps(method.settings(), default=str))
+    return bool(row["settings"] != now)
 
 
 def seeds_of(row: Row) -> list[int]:
