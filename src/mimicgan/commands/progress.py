@@ -24,8 +24,9 @@ def expected_steps(settings: Settings, count: int) -> int | None:
     if settings.method == "auto" and count >= settings.match.fewest:
         # The number of steps does not depend on the shape.
         match = settings.match.sized((1, 28, 28), count)
-        # Drawn ones, the nearest of them again, and variations; a few by moments come on top.
-        search = match.draws + 4 * match.parents + match.rounds * (match.children + 15)
+        # Drawn ones, the nearest of them again, and variations: drawn anew, turned and matched.
+        alike = 6 * (1 + match.parents // 2)
+        search = match.draws + 4 * match.parents + match.rounds * (match.children + 18 + alike)
         fit = match.starts * match.short_steps + 2 * match.long_steps
         # Some of the simpler damages that are tried get steps, most do not.
         return search + fit + 4 * match.pruning_steps + match.restorer_steps + sharpening
