@@ -77,6 +77,15 @@ def test_edges_are_darkened_by_how_steep_they_are(x) -> None:
     np.testing.assert_allclose(damage(0.4 * x)[0, 0].numpy(), expected, atol=5e-3)
 
 
+def test_grain_is_noise_of_a_strength_for_each_pixel() -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.generator = torch.Generator().manual_seed(0)
+    damage.grain[:, :14] = torch.linspace(0.05, 0.3, 28)
+    out = damage(torch.zeros(4000, *SHAPE))
+    assert (out.std(dim=0) - damage.grain).abs().max() < 0.02
+    assert not damage.still().grain.any()
+
+
 def test_some_draws_turn_pixels_black_and_others_white() -> None:
     generator = torch.Generator().manual_seed(0)
     both = 0
@@ -107,6 +116,7 @@ def test_every_part_gets_a_gradient(x) -> None:
         damage.outside.fill_(0.5)
         damage.affine[0, 2] = 0.5
         damage.edges.fill_(0.1)
+        damage.grain.fill_(0.1)
     damage(x).square().mean().backward()
     silent = [n for n, p in damage.named_parameters() if p.grad is None or not p.grad.any()]
     # The level of a grey image's median, black here, does not matter; one channel has no colours.

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
-from mimicgan.pattern import has_pattern, paired_pattern, paired_signs
+from mimicgan.pattern import covered, has_pattern, paired_pattern, paired_signs
 from mimicgan.variations import same_moments
 
 SHAPE = (1, 12, 12)
@@ -66,6 +66,32 @@ def test_sets_give_the_size_of_a_gain_and_pairs_its_sign() -> None:
         assert (signed(x) - y).abs().mean() < 0.3 * (by_sets(x) - y).abs().mean()
         # What sets see is as it was.
         assert (signed(others).mean(dim=0) - y.mean(dim=0)).abs().mean() < 0.1
+
+
+def test_pixels_that_show_noise_alone_are_found() -> None:
+    x = _images(60)
+    guess = x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    y = x.clone()
+    y[..., 3:9, 4:10] = 0.2 + 0.5 * torch.randn(60, 1, 6, 6)
+    found = covered(ComposedDamage(SHAPE).requires_grad_(False), guess, y)
+    assert found is not None
+    inner, outer = found.gain[:, 4:8, 5:9], torch.cat([found.gain[:, :2], found.gain[:, -2:]])
+    assert (inner == -1).float().mean() > 0.9
+    assert not outer.any()
+    found.generator = torch.Generator().manual_seed(0)
+    simulated = found(_images(400, seed=9))[..., 4:8, 5:9]
+    assert simulated.mean() == pytest.approx(0.2, abs=0.1)
+    assert simulated.std() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("level", [-0.3, 1.0])
+def test_other_damages_cover_nothing(level: float) -> None:
+    x = _images(60)
+    guess = x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    y = level * x
+    # Pixels that show one value show no noise.
+    y[..., :5] = 0.3
+    assert covered(ComposedDamage(SHAPE).requires_grad_(False), guess, y) is None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ PARTS = (
     ("edges",),
     ("curve", "level", "colour"),
     ("gain", "offset"),
-    ("noise",),
+    ("noise", "grain"),
     ("chance", "value", "spread", "square"),
 )
 """The parameters of each part that is on or off as one."""
@@ -68,6 +68,7 @@ class ComposedDamage(nn.Module):
         self.gain = nn.Parameter(zeros(shape))
         self.offset = nn.Parameter(zeros(shape))
         self.noise = nn.Parameter(zeros(3))
+        self.grain = nn.Parameter(zeros(shape))
         self.chance = nn.Parameter(torch.full((5,), -6.0))
         self.value = nn.Parameter(torch.tensor([-1.0, 1.0, -1.0, -1.0, -1.0]))
         self.spread = nn.Parameter(zeros(5))
@@ -166,6 +167,8 @@ class ComposedDamage(nn.Module):
         return x
 
     def _noisy(self, x: Tensor) -> Tensor:
+        if self.grain.any():
+            x = x + self.grain * self._normal(x.shape)
         if not _live(self.noise):
             return x
         white, coarse, photon = self.noise
@@ -223,6 +226,7 @@ class ComposedDamage(nn.Module):
         other = self.copied()
         other.jitter.zero_()
         other.noise.zero_()
+        other.grain.zero_()
         other.chance.fill_(-100.0)
         return other
 
@@ -238,7 +242,7 @@ class ComposedDamage(nn.Module):
 
         Geometry, resampling, edges, noise and replaced pixels stay off where they are off: they
         cost time and blur the gradient, and drawing at random finds them. Columns and rows that
-        show others have no gradient.
+        show others have no gradient, and the grain of each pixel is best as it was found.
         """
         plain = ComposedDamage(self.shape)
         names: list[str] = []
@@ -249,7 +253,8 @@ class ComposedDamage(nn.Module):
                 for name in part
             ):
                 names += part
-        return names if len(self.colour) > 1 else [n for n in names if n != "colour"]
+        still = {"grain"} if len(self.colour) > 1 else {"grain", "colour"}
+        return [name for name in names if name not in still]
 
     def complexity(self) -> Tensor:
         """How far from the identity: a sum of absolute deviations, each part on its own scale.

@@ -82,6 +82,9 @@ def _sentences(damage: ComposedDamage, used: set[str]) -> list[str]:
         words.append("colours, of clean red, green, blue: red {}; green {}; blue {}".format(*rows))
     if "level" in used:
         words.append(f"level: {float(damage.level):+.2f} of each image's own median taken off")
+    if "grain" in used:
+        share = float((damage.grain != 0).float().mean())
+        words.append(f"covered: {share:.0%} of the pixels show noise alone")
     if "noise" in used:
         white, grain, photon = (abs(float(v)) / 2 for v in damage.noise)
         words.append(f"noise of [0, 1]: {white:.3f}, in grains {grain:.3f}, of light {photon:.3f}")

@@ -6,11 +6,15 @@ images can, since they draw on the pixels around.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mimicgan.damage import ComposedDamage
 
 STIFF = 1e-3
 """Variance, of [-1, 1], below which a pixel keeps the gain that it has."""
+
+FAINT = 0.1
+"""Standard deviation, of [-1, 1], below which a pixel shows no noise."""
 
 
 def has_pattern(damage: ComposedDamage) -> bool:
@@ -41,6 +45,30 @@ def paired_signs(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage
     turned = ((z - centre) * (y - y.mean(dim=0))).mean(dim=0) * gain < 0
     other.gain.copy_(torch.where(turned, -gain, gain) - 1)
     other.offset.add_(torch.where(turned, 2 * gain * centre, 0.0))
+    return other
+
+
+@torch.no_grad()
+def covered(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage | None:
+    """A copy that shows nothing but noise in the pixels of y that have nothing in common with
+    guesses x of clean images; None where there are hardly any.
+
+    Both (n, c, h, w) in [-1, 1]. Sets alone take such noise for a picture of the same contrast.
+    """
+    z = without_pattern(damage)(x)
+    apart, wanted = z - z.mean(dim=0), y - y.mean(dim=0)
+    shared = (apart * wanted).mean(dim=0)
+    power = (apart.square().mean(dim=0) * wanted.square().mean(dim=0)).clamp(min=1e-8)
+    # Two standard errors of the correlation of strangers.
+    strange = (shared.square() / power < 4 / len(x)) & (y.std(dim=0) > FAINT)
+    # Single pixels are like that by chance: what is covered lies together.
+    together = functional.avg_pool2d(strange.float()[None], 3, stride=1, padding=1)[0] > 0.6
+    if together.float().mean() < 0.01:
+        return None
+    other = damage.copied()
+    other.gain.masked_fill_(together, -1.0)
+    other.offset.copy_(torch.where(together, y.mean(dim=0), other.offset))
+    other.grain.copy_(torch.where(together, y.std(dim=0), other.grain))
     return other
 
 

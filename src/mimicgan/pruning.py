@@ -36,6 +36,7 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
     (("field",), _absent),
     (("columns", "rows"), _absent),
     (("gain", "offset"), _absent),
+    (("grain",), _absent),
     (("kernel",), _absent),
     (("sharpness",), _isotropic),
     (("jitter",), _absent),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.first_guess import FirstGuesses
-from mimicgan.pattern import paired_signs
+from mimicgan.pattern import covered, paired_signs
 from mimicgan.set_distance import thinned
 
 
@@ -20,7 +20,11 @@ def matched(
     """
     yield (same := same_moments(damage, x, y))
     if guesses is not None:
-        yield paired_signs(same, guesses.of(same), y)
+        guess = guesses.of(same)
+        yield (signed := paired_signs(same, guess, y))
+        hidden = covered(signed, guess, y)
+        if hidden is not None:
+            yield hidden
     yield same_place(damage, x, y)
     yield same_greys(damage, x, y)
     yield same_greys(damage, x, y, falling=True)
