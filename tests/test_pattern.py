@@ -46,11 +46,20 @@ def test_what_chance_could_have_made_is_no_pattern() -> None:
     assert found.offset.abs().mean() < 0.3 / 30**0.5
 
 
-def test_fewer_than_four_pairs_change_nothing() -> None:
-    x = _images(3)
+def test_few_pairs_change_nothing() -> None:
+    x = _images(7)
     damage = ComposedDamage(SHAPE).requires_grad_(False)
     damage.gain.fill_(0.25)
     assert torch.equal(paired_pattern(damage, x, -x).gain, damage.gain)
+
+
+def test_what_was_cut_off_at_black_does_not_count() -> None:
+    x = _images(200)
+    y = (x - 0.5).clamp(-1, 1)
+    assert (y == -1).float().mean() > 0.1
+    found = paired_pattern(ComposedDamage(SHAPE), x, y)
+    assert found.gain.abs().max() < 0.02
+    assert (found.offset + 0.5).abs().max() < 0.02
 
 
 def test_sets_give_the_size_of_a_gain_and_pairs_its_sign() -> None:

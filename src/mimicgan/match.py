@@ -154,7 +154,7 @@ def _with_restorer(
             damage = paired_pattern(damage, Damage(damage, restorer).restore(y), y)
             learnt = Damage(damage, restorer)
             misfit = simulated_misfit(learnt, y, bank, prior.mismatch, generator)
-            if misfit > max(fit.misfit, settings.misfit_limit):
+            if misfit > max(fit.misfit, settings.good_misfit):
                 damage, misfit = fit.damage, fit.misfit
                 turns.clear()
         return simulated_pairs(damage, bank, pairing)(step, generator)

@@ -13,6 +13,10 @@ from mimicgan.damage import ComposedDamage
 STIFF = 1e-3
 """Variance, of [-1, 1], below which a pixel keeps the gain that it has."""
 
+BOUND = 0.999
+"""Where black and white begin, of [-1, 1]."""
+FEWEST = 8
+"""Pairs from which a pixel's pattern is learnt."""
 FAINT = 0.1
 """Standard deviation, of [-1, 1], below which a pixel shows no noise."""
 
@@ -76,23 +80,27 @@ def covered(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage | No
 def paired_pattern(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
     """A copy whose gain and offset take guesses x of clean images to their observations y.
 
-    Both (n, c, h, w) in [-1, 1]. Least squares for each pixel, shrunk towards no pattern as far as
-    chance could have made it (James and Stein 1961); with fewer than four images, a plain copy.
+    Both (n, c, h, w) in [-1, 1]. Least squares for each pixel on what is neither black nor white in
+    y, shrunk towards no pattern as far as chance could have made it (James and Stein 1961). A pixel
+    with fewer than ``FEWEST`` such pairs keeps what it has.
     """
-    other = damage.copied()
-    if len(x) < 4:
-        return other
     z = without_pattern(damage)(x)
-    centre, wanted = z.mean(dim=0), y.mean(dim=0)
-    spread = (z - centre).square().mean(dim=0)
-    shared = ((z - centre) * (y - wanted)).mean(dim=0)
+    # What was cut off at black or white says only that it lies beyond.
+    whole = (y.abs() < BOUND).float()
+    count = whole.sum(dim=0)
+    some = count.clamp(min=1)
+    centre, wanted = (z * whole).sum(dim=0) / some, (y * whole).sum(dim=0) / some
+    spread = ((z - centre).square() * whole).sum(dim=0) / some
+    shared = ((z - centre) * (y - wanted) * whole).sum(dim=0) / some
     gain = (shared + STIFF * (1 + damage.gain)) / (spread + STIFF)
     offset = wanted - gain * centre
-    left = (y - gain * z - offset).square().sum(dim=0)
+    left = ((y - gain * z - offset).square() * whole).sum(dim=0)
     # F of the two numbers: how much more they explain than chance would.
-    chance = left / (len(x) - 2) + 1e-4
-    more = ((y - z).square().sum(dim=0) - left).clamp(min=0) / 2 / chance
+    chance = left / (count - 2).clamp(min=1) + 1e-4
+    more = (((y - z).square() * whole).sum(dim=0) - left).clamp(min=0) / 2 / chance
     real = 1 - 1 / more.clamp(min=1)
-    other.gain.copy_(real * (gain - 1))
-    other.offset.copy_(real * offset)
+    known = count >= FEWEST
+    other = damage.copied()
+    other.gain.copy_(torch.where(known, real * (gain - 1), damage.gain))
+    other.offset.copy_(torch.where(known, real * offset, damage.offset))
     return other
