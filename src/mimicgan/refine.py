@@ -24,6 +24,9 @@ RATES = {
     "chance": 0.1,
     "value": 0.03,
     "square": 0.03,
+    # So many numbers follow the chance in few observations; their start is a good one.
+    "gain": 0.002,
+    "offset": 0.002,
 }
 """Adam's learning rates of the parts of a damage; 0.02 for those not named."""
 
@@ -132,16 +135,13 @@ def refine(
     named = {n: damage.get_parameter(n) for n in damage.live() if n not in fixed}
     if not named:
         return
-    # So many numbers follow the chance in few observations; their start is a good one.
-    slow = min(1.0, len(distance.y) / 100) ** 1.5
-    rates = RATES | {"gain": 0.02 * slow, "offset": 0.02 * slow}
-    groups = [{"params": [p], "lr": rates.get(name, 0.02)} for name, p in named.items()]
+    groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in named.items()]
     for p in named.values():
         p.requires_grad_(True)
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-    start = [group["lr"] for group in optimizer.param_groups]
+    rates = [group["lr"] for group in optimizer.param_groups]
     for step in range(steps):
-        for group, rate in zip(optimizer.param_groups, start, strict=True):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (1 - 0.9 * step / steps)
         x = bank[torch.randint(len(bank), (settings.sample,), generator=generator)]
         apart = distance(damage(x))
