@@ -187,7 +187,7 @@ def test_a_fixed_pattern_is_learnt_in_turn_with_the_restorer(
     learnt.gain.fill_(-0.75)
     monkeypatch.setattr(module, "paired_pattern", lambda *_: learnt)
     y = fashion.images[:6].float() / 127.5 - 1
-    for shown, kept in ((1.0, learnt), (5.0, damage)):
+    for shown, kept in ((0.5, learnt), (1.0, damage)):
         monkeypatch.setattr(module, "simulated_misfit", lambda *_, shown=shown: shown)
         found = match(y, prior, SMALL, torch.Generator().manual_seed(0))
         assert found.surrogate is kept
