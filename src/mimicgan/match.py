@@ -113,9 +113,7 @@ def match(
         if fit.undamaged and fit.misfit < settings.good_misfit:
             # A restorer costs even a clean image some detail.
             return Damage(fit.damage, nn.Identity(), fit.misfit)
-        damage = _with_restorer(fit, y, bank, prior, settings, generator, callback)
-        restored = restored_misfit(damage, y, bank, prior.mismatch, generator)
-        damages.append((max(damage.misfit or 0.0, restored), damage))
+        damages.append(_with_restorer(fit, y, bank, prior, settings, generator, callback))
     misfit, damage = min(damages, key=lambda each: each[0])
     damage = replace(damage, misfit=misfit)
     if prior.restorer is not None:
@@ -133,11 +131,9 @@ def _with_restorer(
     settings: MatchSettings,
     generator: torch.Generator,
     callback: Callable[[Step], None] | None,
-) -> Damage:
-    """The fit with a restorer trained for it; a fixed pattern is learnt in turn with that.
-
-    The damage's misfit is of the simulated observations alone.
-    """
+) -> tuple[float, Damage]:
+    """The fit with a restorer trained for it, and the misfit of both; a fixed pattern is learnt in
+    turn with the restorer."""
     wrong = fit.misfit >= settings.good_misfit
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = warm_restorer(prior, seed)
@@ -165,7 +161,8 @@ def _with_restorer(
             callback(Step(step, "restorer", loss, loss, lambda: so_far.restore(y)))
 
     fit_restorer(restorer, pairs, steps, settings.restorer_rate, seed, note)
-    return Damage(damage, restorer, misfit)
+    both = Damage(damage, restorer)
+    return max(misfit, restored_misfit(both, y, bank, prior.mismatch, generator)), both
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:

@@ -37,13 +37,13 @@ def without_pattern(damage: ComposedDamage) -> ComposedDamage:
 
 
 @torch.no_grad()
-def paired_signs(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
-    """A copy whose gains have the signs by which guesses x of clean images and y go together.
+def paired_signs(damage: ComposedDamage, z: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose gains have the signs by which z and the observations y go together.
 
-    Both (n, c, h, w) in [-1, 1]. What a pixel shows on average stays: sets do not tell these two.
+    z is what ``damage`` makes of guessed clean images ``without_pattern``; both (n, c, h, w) in
+    [-1, 1]. What a pixel shows on average stays: sets do not tell these two.
     """
     other = damage.copied()
-    z = without_pattern(damage)(x)
     centre = z.mean(dim=0)
     gain = 1 + damage.gain
     turned = ((z - centre) * (y - y.mean(dim=0))).mean(dim=0) * gain < 0
@@ -53,18 +53,17 @@ def paired_signs(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage
 
 
 @torch.no_grad()
-def covered(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage | None:
-    """A copy that shows nothing but noise in the pixels of y that have nothing in common with
-    guesses x of clean images; None where there are hardly any.
+def covered(damage: ComposedDamage, z: Tensor, y: Tensor) -> ComposedDamage | None:
+    """A copy that shows nothing but noise in the pixels of y that have nothing in common with z;
+    None where there are hardly any.
 
-    Both (n, c, h, w) in [-1, 1]. Sets alone take such noise for a picture of the same contrast.
+    z as in ``paired_signs``. Sets alone take such noise for a picture of the same contrast.
     """
-    z = without_pattern(damage)(x)
     apart, wanted = z - z.mean(dim=0), y - y.mean(dim=0)
     shared = (apart * wanted).mean(dim=0)
     power = (apart.square().mean(dim=0) * wanted.square().mean(dim=0)).clamp(min=1e-8)
     # Two standard errors of the correlation of strangers.
-    strange = (shared.square() / power < 4 / len(x)) & (y.std(dim=0) > FAINT)
+    strange = (shared.square() / power < 4 / len(z)) & (y.std(dim=0) > FAINT)
     # Single pixels are like that by chance: what is covered lies together.
     together = functional.avg_pool2d(strange.float()[None], 3, stride=1, padding=1)[0] > 0.6
     if together.float().mean() < 0.01:
@@ -88,10 +87,12 @@ def paired_pattern(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDama
     # What was cut off at black or white says only that it lies beyond.
     whole = (y.abs() < BOUND).float()
     count = whole.sum(dim=0)
-    some = count.clamp(min=1)
-    centre, wanted = (z * whole).sum(dim=0) / some, (y * whole).sum(dim=0) / some
-    spread = ((z - centre).square() * whole).sum(dim=0) / some
-    shared = ((z - centre) * (y - wanted) * whole).sum(dim=0) / some
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * whole).sum(dim=0) / count.clamp(min=1)
+
+    centre, wanted = mean(z), mean(y)
+    spread, shared = mean((z - centre).square()), mean((z - centre) * (y - wanted))
     gain = (shared + STIFF * (1 + damage.gain)) / (spread + STIFF)
     offset = wanted - gain * centre
     left = ((y - gain * z - offset).square() * whole).sum(dim=0)

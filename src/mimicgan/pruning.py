@@ -58,10 +58,9 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
 )
 """What a fit tries, the parts with the most parameters first: to do without a part, or to give it
 round numbers, as a negative and lost pixels have them."""
-
-
 WIDTHS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
-"""Sharpnesses tried of a blur that is the same in all directions, as factors."""
+"""Factors of the sharpness of a blur that is the same in all directions, tried one after another,
+each on the best so far."""
 
 
 def pruned(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.first_guess import FirstGuesses
-from mimicgan.pattern import covered, paired_signs
+from mimicgan.pattern import covered, paired_signs, without_pattern
 from mimicgan.set_distance import thinned
 
 
@@ -20,9 +20,9 @@ def matched(
     """
     yield (same := same_moments(damage, x, y))
     if guesses is not None:
-        guess = guesses.of(same)
-        yield (signed := paired_signs(same, guess, y))
-        hidden = covered(signed, guess, y)
+        bare = without_pattern(same)(guesses.of(same))
+        yield (signed := paired_signs(same, bare, y))
+        hidden = covered(signed, bare, y)
         if hidden is not None:
             yield hidden
     yield same_place(damage, x, y)
