@@ -196,6 +196,23 @@ def test_a_result_is_extended_where_nothing_else_is_left_of_it(
     assert {row["n_images"] for row in read_record(path)["rows"]} == {8}
 
 
+def test_what_another_process_adds_meanwhile_stays(
+    bench: Bench, options: ExperimentOptions, calls: list[int]
+) -> None:
+    one = replace(options, methods=("observed",), tasks=("inverted",), extend=True)
+    other = replace(one, methods=("inverse",), runs=options.runs / "elsewhere")
+
+    def meanwhile(_progress: Progress) -> None:
+        run(EXPERIMENT, other, None, bench)
+
+    run(EXPERIMENT, one, meanwhile, bench)
+    kept = units.load_all(options.out / "measurements" / "tiny.jsonl")
+    assert {state["unit"].split()[2] for state in kept.values()} == {"observed", "inverse"}
+    rows = read_record(options.out / "tiny.json")["rows"]
+    assert {(row["method"], row["n_images"]) for row in rows} == {("observed", 20), ("inverse", 20)}
+    assert len(calls) == 6
+
+
 def test_a_row_of_other_seeds_gives_way_to_one_of_those_asked_for(
     bench: Bench, options: ExperimentOptions, calls: list[int]
 ) -> None:

@@ -93,7 +93,9 @@ def run(
             return None
         measured = [Measured(unit, units.measurement(state)) for unit, state in found]
         states = {keys[unit_id(unit)]: state for unit, state in found}
-        units.save_all(archive, earlier | states)
+        # What another process added in the meantime stays.
+        kept = units.load_all(archive) if options.extend else {}
+        units.save_all(archive, kept | states)
         rows = rows_of(measured)
         if options.extend and result.exists():
             rows = with_earlier(rows, read_record(result), options.seeds)
