@@ -140,11 +140,39 @@ def test_a_row_of_earlier_settings_or_other_seeds_is_told(project: Path) -> None
     assert "† with earlier settings of the method." in long
 
 
+def test_the_rows_of_a_run_are_judged_by_its_settings(project: Path) -> None:
+    path = project / "results" / "robust-classification.json"
+    record = json.loads(path.read_text())
+    now = METHODS["default"].settings()
+    for settings, marks in ((now, 0), (now | {"restorer_steps": 1}, 1)):
+        record["settings"]["methods"] = {"observed": {}, "default": settings}
+        path.write_text(json.dumps(record))
+        report(project)
+        long = body(project, "robust-classification-all")
+        assert long.count("† |") == long.count("† with earlier settings") == marks
+
+
+def test_a_caption_says_what_its_cells_are_of(project: Path) -> None:
+    report(project)
+    assert "where n differs, so do the images" in body(project, "observations")
+    assert "where n differs" not in body(project, "unseen")
+    path = project / "results" / "recovery.json"
+    faces = record("recovery", [row("negative", "negative", "pgd", 0.0)])
+    del faces["rows"][0]["accuracy"], faces["rows"][0]["accuracy_ci95"]
+    path.write_text(json.dumps(faces))
+    report(project)
+    # There is no interval where there is no accuracy.
+    assert "±" not in body(project, "recovery")
+    assert "± is half of the 95 % interval" in body(project, "unseen")
+
+
 def test_the_summary_counts_what_was_gained_lost_and_flagged(project: Path) -> None:
     report(project)
     text = body(project, "unseen-summary")
     # Fog is gained; rain drops are better than observed, but PGD is better still.
-    assert "both the observation and PGD on 1 of 2 damages" in text
+    assert (
+        "both the observation and PGD on 1 of 2 damages. Over the 4 damages and strengths" in text
+    )
     assert "is -4.1 points (rain drops, low)" in text
     # Rain drops at low strength and the undamaged images lost; the first is flagged.
     assert "below the observation in 2 cases, 1 of which its failure score flags" in text
@@ -154,6 +182,16 @@ def test_the_summary_counts_what_was_gained_lost_and_flagged(project: Path) -> N
     assert "rain drops, low" not in middle
     assert long.index("rain drops, low") < long.index("rain drops, middle")
     assert "| undamaged | 92.0 ± 2.5 | – | 91.0 ± 2.5 | 15.68 | – | 0 |" in long
+
+
+def test_the_summary_sets_the_default_beside_the_universal_restorer() -> None:
+    rows = [*UNSEEN["rows"], row("fog", "middle", "universal", 0.7)]
+    rows += [row("rain_drops", "middle", "universal", 0.62), row("none", "middle", "universal", 0)]
+    text = TABLES["unseen-summary"][1](record("unseen", rows))
+    assert (
+        "and than the universal restorer, which learns nothing from the observations, on 1 of 2"
+        in (text)
+    )
 
 
 def test_observations_are_in_order(project: Path) -> None:

@@ -98,7 +98,12 @@ def caption(record: Record) -> str:
     drawn = f"{many} seed{'s, drawn independently' * (many != '1')}"
     if len(seeds) > 1:
         drawn += "; not the same seeds in all cells"
+    if "–" in counts:
+        # The portions that are missing may be the harder ones.
+        drawn += "; where n differs, so do the images"
+    shown = any("accuracy" in row for row in record["rows"])
+    interval = ", ± is half of the 95 % interval" * shown
     return (
-        f"{split} n = {counts} a cell ({drawn}), "
-        f"± is half of the 95 % interval. `{record['command']}`, {record['date']}.{older}{partly}"
+        f"{split} n = {counts} a cell ({drawn}){interval}. "
+        f"`{record['command']}`, {record['date']}.{older}{partly}"
     ).strip()

@@ -126,6 +126,18 @@ def outdated(row: Row) -> bool:
     return bool(row["settings"] != now)
 
 
+def with_own_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """``record`` with the settings of its run in the rows of that run, as kept rows have theirs."""
+    methods = record["settings"].get("methods", {})
+    rows = [
+        {**row, "settings": methods[row["method"]]}
+        if "date" not in row and methods.get(row["method"])
+        else row
+        for row in record["rows"]
+    ]
+    return {**record, "rows": rows}
+
+
 def seeds_of(row: Row) -> list[int]:
     """The seeds of a row's images."""
     return row.get("seeds") or [int(seed) for seed in row.get("accuracy_by_seed", {})]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mimicgan.errors import UserError
-from mimicgan.experiments.record import read_record
+from mimicgan.experiments.record import read_record, with_own_settings
 from mimicgan.experiments.tables import TABLES
 from mimicgan.files import written_whole
 
@@ -21,7 +21,8 @@ def table(name: str, results: Path) -> str:
     path = results / f"{experiment}.json"
     if not path.exists():
         return f"_Not measured yet: `mimicgan reproduce {experiment}`._"
-    return make(read_record(path))
+    # Settings may have changed since: what was measured with earlier ones is marked.
+    return make(with_own_settings(read_record(path)))
 
 
 def filled(text: str, results: Path) -> str:

@@ -94,6 +94,7 @@ def robust_long(record: Record) -> str:
 def unseen_summary(record: Record) -> str:
     """What the unseen damages say about the default method, in sentences."""
     found, better, total = indexed(record["rows"]), 0, 0
+    learnt_more = compared = 0
     worst: tuple[float, str] | None = None
     lost = flagged_lost = kept = flagged_kept = 0
     for task, variant in places_of(record["rows"]):
@@ -113,13 +114,23 @@ def unseen_summary(record: Record) -> str:
             pgd = found.get((task, variant, "pgd"))
             total += 1
             better += gain > 0 and (pgd is None or own["accuracy"] > pgd["accuracy"])
+            if (plain := found.get((task, variant, "universal"))) is not None:
+                compared += 1
+                learnt_more += own["accuracy"] > plain["accuracy"]
     if worst is None:
         return "The default method was not measured."
     by_pgd = any(row["method"] == "pgd" for row in record["rows"])
     rivals = "both the observation and PGD" if by_pgd else "the observation (PGD was not run)"
+    beside = ""
+    if compared:
+        beside = (
+            ", and than the universal restorer, which learns nothing from the observations, on "
+            f"{learnt_more} of {compared}"
+        )
     return (
         f"At the middle strength the default method is more accurate than {rivals} "
-        f"on {better} of {total} damages. Over all damages and strengths its worst change "
+        f"on {better} of {total} damages{beside}. Over the {lost + kept} damages and strengths "
+        "that were run its worst change "
         f"against the observation is {100 * worst[0]:+.1f} points ({worst[1]}). It is below the "
         f"observation in {lost} cases, {flagged_lost} of which its failure score flags; it flags "
         f"{flagged_kept} of the {kept} others.\n\n{caption(record)}"
