@@ -34,7 +34,7 @@ lint: .venv/.dev ## check style and types alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-reproduce: reproduce-robust reproduce-unseen reproduce-observations reproduce-defence ## all of the experiments below
+reproduce: reproduce-robust reproduce-unseen reproduce-observations reproduce-defence ## all of the experiments on Fashion-MNIST's test images
 
 reproduce-robust: .venv/.reproduce ## the paper's Table 3b beside ours
 	$(BIN)/mimicgan reproduce robust-classification
@@ -108,6 +108,6 @@ endef
 	$(call install,[docs])
 
 .venv/.reproduce: .venv/.torch
-	$(call install,[cv$(comma)attacks])
+	$(call install,[cv$(comma)attacks$(comma)art])
 
 comma := ,

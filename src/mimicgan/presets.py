@@ -87,10 +87,12 @@ DEFENSE_GAN = replace(
     drop=0.8,
 )
 """Defense-GAN (Samangouei et al. 2018) with its authors' numbers, L = 200 and R = 10, but for the
-start: theirs is N(0, 1/128), ours the prior's own box."""
+latents: theirs start at N(0, 1/128) and are free, ours start in the prior's own box and stay there.
+"""
 
 COWBOY = replace(DEFENSE_GAN, adversarial=1e-3)
-"""Cowboy (Santhanam and Grnarova 2018): Defense-GAN with the discriminator's word."""
+"""Cowboy (Santhanam and Grnarova 2018): Defense-GAN with the discriminator's word, which is
+equation 3's log(1 - D) and not their -log D."""
 
 
 def _face(
