@@ -1,6 +1,7 @@
 """The paper's figures: the curves follow the solver, the command writes them whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 from PIL import Image
 
 from cli_cases import call, listing, mistake
+from experiment_cases import SHAPE, TinyGenerator
+from mimicgan.commands.sources import invented
 from mimicgan.curves import traced
+from mimicgan.images import rounded, to_user
 from mimicgan.metrics import psnr
 from mimicgan.presets import MimicSettings
 from mimicgan.prior import Prior
@@ -27,6 +31,18 @@ def test_a_curve_has_a_point_for_each_alternation_and_ends_at_the_result() -> No
     assert curve.psnrs[-1] == pytest.approx(float(psnr(result.images, clean).mean()), abs=1e-3)
     latent = [step.mimicking for step in result.history if step.kind == "latent"]
     assert curve.losses == latent[2::3]
+
+
+@pytest.mark.parametrize("with_bank", [True, False])
+def test_invented_images_are_none_that_a_method_learns_from(with_bank: bool) -> None:
+    prior = Prior(TinyGenerator(), 4, SHAPE)
+    if with_bank:
+        prior = replace(prior, bank=prior.draw(500, torch.Generator().manual_seed(1)))
+    clean = invented(prior, 6, seed=0)
+    # What the default method begins with.
+    known = to_user(rounded(prior.typical(500, torch.Generator().manual_seed(0))))
+    assert float(torch.cdist(clean.flatten(1), known.flatten(1)).min()) > 0
+    assert not torch.equal(clean, invented(prior, 6, seed=1))
 
 
 def test_the_command_writes_all_figures_or_nothing(

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from mimicgan.commands.flags import INTEGER, ComputeFlags, check_result
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.screen import Screen
+from mimicgan.commands.sources import invented
 from mimicgan.commands.summary import has_damage
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS, corrupt
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError, check_seed
 from mimicgan.files import written_whole
-from mimicgan.images import rounded, to_internal, to_user
+from mimicgan.images import to_internal
 from mimicgan.match import MatchSettings
 from mimicgan.metrics import Accuracy, accuracy, psnr
 from mimicgan.overview import grid, stacked
@@ -75,7 +76,8 @@ class Demo(ComputeFlags):
     for each damage (by the last of --method), and prints how well a classifier copes and how near
     the images come, before and after.
 
-    With --prior faces the pictures are faces that the prior itself invents.
+    With --prior faces the pictures are faces that the prior itself invents, which is easier than
+    real ones: its generator can make them.
 
     Examples:
       mimicgan demo
@@ -155,8 +157,7 @@ class Demo(ComputeFlags):
             raise UserError(f"the picture {self.out} must be a file called something.png")
         check_result(self.out)
         if self.prior == "faces":
-            generator = torch.Generator().manual_seed(self.seed)
-            return to_user(rounded(prior.typical(count, generator))), None
+            return invented(prior, count, self.seed), None
         sample = fashion_mnist.sample()
         return sample.images[:count].float() / 255, sample.labels[:count]
 

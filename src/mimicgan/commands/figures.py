@@ -13,12 +13,11 @@ from mimicgan.commands.flags import PriorFlags
 from mimicgan.commands.progress import expected_steps, shown
 from mimicgan.commands.report import surroundings
 from mimicgan.commands.screen import json_text
-from mimicgan.commands.sources import files_of, images_of, inputs_of
+from mimicgan.commands.sources import files_of, images_of, inputs_of, invented
 from mimicgan.curves import Curve, drawn, traced
 from mimicgan.errors import UserError, check_seed, needed
 from mimicgan.files import output_folder
 from mimicgan.image_files import DRAWN
-from mimicgan.images import to_user
 from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings
 from mimicgan.metrics import psnr
@@ -46,7 +45,8 @@ class Figures(PriorFlags):
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """A new folder for the figures."""
     images: str = GENERATED
-    """Clean images: `generated` by the prior itself, `sample` (Fashion-MNIST), or a folder."""
+    """Clean images: `generated` by the prior itself, which is easier than real ones, `sample`
+    (Fashion-MNIST), or a folder."""
     kinds: Annotated[tuple[str, ...], tyro.conf.arg(name="kind")] = ("negative-blur", "dropped")
     """Damages; `mimicgan corrupt --list` has them."""
     methods: Annotated[tuple[Method, ...], tyro.conf.arg(name="method")] = (
@@ -88,7 +88,7 @@ class Figures(PriorFlags):
         with output_folder(self.out, overwrite=self.overwrite, inputs=inputs) as to:
             generator = torch.Generator().manual_seed(self.seed)
             if self.images == GENERATED:
-                clean = to_user(prior.typical(self.count, generator))
+                clean = invented(prior, self.count, self.seed)
             else:
                 clean = images_of(self.images, prior.image_shape, self.count).images
             # What cannot be done is told before any method has worked.

@@ -9,6 +9,9 @@ from mimicgan.data import celeba, fashion_mnist
 from mimicgan.data.folder import folder_images
 from mimicgan.errors import UserError
 from mimicgan.image_files import ImageSet, left_out, read_images, source_files
+from mimicgan.images import rounded, to_user
+from mimicgan.prior import Prior
+from mimicgan.training.checkpoint import step_generator
 
 SAMPLE = "sample"
 SAMPLE_SHAPE = (1, 28, 28)
@@ -37,6 +40,14 @@ def images_of(source: str, shape: tuple[int, int, int], count: int | None = None
         names = [f"sample-{i:03d}.png" for i in range(len(images))]
         return ImageSet(names, images, left_out(len(images), total))
     return read_images(source, shape, count)
+
+
+def invented(prior: Prior, count: int, seed: int) -> Tensor:
+    """Generated images (count, c, h, w) in [0, 1] that no method with this ``seed`` learns from.
+
+    The default method knows those of the bank, or where there is none what its own seed draws.
+    """
+    return to_user(rounded(prior.sample(count, step_generator(seed, 0))))
 
 
 def inputs_of(source: str) -> list[Path]:
