@@ -35,13 +35,16 @@ def test_a_curve_has_a_point_for_each_alternation_and_ends_at_the_result() -> No
 
 @pytest.mark.parametrize("with_bank", [True, False])
 def test_invented_images_are_none_that_a_method_learns_from(with_bank: bool) -> None:
+    torch.manual_seed(0)
     prior = Prior(TinyGenerator(), 4, SHAPE)
     if with_bank:
         prior = replace(prior, bank=prior.draw(500, torch.Generator().manual_seed(1)))
     clean = invented(prior, 6, seed=0)
     # What the default method begins with.
     known = to_user(rounded(prior.typical(500, torch.Generator().manual_seed(0))))
-    assert float(torch.cdist(clean.flatten(1), known.flatten(1)).min()) > 0
+    apart = (clean[:, None] - known).abs().flatten(2).mean(dim=2)
+    # Rounding alone makes 0.001.
+    assert float(apart.min()) > 0.003
     assert not torch.equal(clean, invented(prior, 6, seed=1))
 
 
