@@ -69,6 +69,22 @@ def test_an_art_attack_goes_through_the_defence(prior, classifier, images) -> No
     assert loss(now, labels) > loss(torch.from_numpy(expected), labels)
 
 
+def test_art_takes_a_defended_classifier_for_its_cleaning_and_doubles(
+    prior, classifier, images
+) -> None:
+    pytest.importorskip("art")
+    from mimicgan.adapters.art import MimicPreprocessor
+
+    x = images.numpy()
+    expected = Cleaner(prior)(images).numpy()
+    preprocessor = MimicPreprocessor(Purified(classifier, prior))
+    for given in (x, x.astype(np.float64)):
+        cleaned, _ = preprocessor(given)
+        np.testing.assert_allclose(cleaned, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="255"):
+        preprocessor((x * 255).astype(np.uint8))
+
+
 def test_a_foolbox_attack_goes_through_the_defence(prior, classifier, images) -> None:
     defended = Purified(classifier, prior)
     model = foolbox_model(defended)
