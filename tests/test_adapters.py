@@ -94,6 +94,12 @@ def test_a_foolbox_attack_goes_through_the_defence(prior, classifier, images) ->
     assert loss(defended(found), labels) > loss(defended(images), labels)
 
 
+def test_foolbox_leaves_the_classifier_on_its_device(prior) -> None:
+    defended = Purified(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), prior).to("meta")
+    foolbox_model(defended)
+    assert defended.classifier[1].weight.device.type == "meta"
+
+
 def test_a_scikit_learn_pipeline_fits_and_predicts(prior, images) -> None:
     pytest.importorskip("sklearn")
     from sklearn.linear_model import LogisticRegression
