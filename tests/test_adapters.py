@@ -156,6 +156,31 @@ def test_a_pipeline_learns_the_damage_of_what_it_is_fitted_on(
     assert set(pipeline.predict(rows)) <= {0, 1}
 
 
+def test_a_refused_fit_fits_nothing(prior, images) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.exceptions import NotFittedError
+
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    rows, cleaner = images.flatten(1).numpy(), MimicTransformer(prior)
+    with pytest.raises(ValueError, match="255"):
+        cleaner.fit(rows * 255)
+    with pytest.raises(NotFittedError):
+        cleaner.transform(rows)
+
+
+def test_rows_that_must_not_be_written_to_are_cleaned(prior, images) -> None:
+    pytest.importorskip("sklearn")
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    rows = images.flatten(1).numpy()
+    cleaner = MimicTransformer(prior, method="universal").fit(rows)
+    expected = cleaner.transform(rows.copy())
+    # As joblib hands large arrays to its processes.
+    rows.setflags(write=False)
+    np.testing.assert_array_equal(cleaner.transform(rows), expected)
+
+
 def test_rows_of_other_images_are_refused(prior, images) -> None:
     pytest.importorskip("sklearn")
     from mimicgan.adapters.sklearn import MimicTransformer
