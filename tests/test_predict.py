@@ -14,6 +14,7 @@ from mimicgan.errors import UserError
 from mimicgan.models.restorer import Restorer
 from mimicgan.predict import any_classifier, predictions, table
 from mimicgan.prior import Prior
+from mimicgan.purify import Purified
 from mimicgan.user_classifier import check_classifier
 from prior_cases import untrained_generator
 
@@ -57,6 +58,17 @@ def test_a_classifier_from_a_file_gets_its_own_range(
     x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
     wanted = model(x if images_in == (0, 1) else x * 2 - 1)
     torch.testing.assert_close(found(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_onnx_file_says_that_it_has_no_gradient(prior, model, tmp_path) -> None:
+    found = any_classifier(str(exported(model, tmp_path / "m.onnx")), prior)
+    x = torch.rand(2, *SHAPE, requires_grad=True)
+    for network in (found, Purified(found, prior)):
+        with pytest.raises(UserError, match=r"no gradient.*\.pt2"):
+            network(x)
+    with torch.no_grad():
+        torch.testing.assert_close(found(x), model(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")
