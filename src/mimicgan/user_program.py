@@ -70,11 +70,14 @@ def user_prior(
             f"{origin} does not tell its latent size and image shape; give both by --latent-size N "
             "--image-shape C H W (load_prior(..., latent_size=100, image_shape=(1, 28, 28)))"
         )
+    shape = tuple(image_shape)
+    if len(shape) != 3:
+        raise UserError(f"{shape} is no image shape; give channels, height and width: (1, 28, 28)")
     low, high = box or Prior.box
     if not -math.inf < low < high < math.inf:
         raise UserError(f"no latent lies in a box from {low:g} to {high:g}; give the lower first")
     try:
-        prior = Prior(program, latent_size, image_shape, discriminator, (low, high), name)
+        prior = Prior(program, latent_size, shape, discriminator, (low, high), name)
     except NotImplementedError as error:
         raise UserError(f"{origin} cannot be frozen; save it to a file and name that") from error
     return checked(prior, origin)
@@ -161,10 +164,11 @@ def checked(prior: Prior, origin: str) -> Prior:
                 f"the discriminator of {origin} fails on images {wanted}: {reason}; leave it out, "
                 "or give the one of this generator"
             ) from error
-        if tuple(logits.shape) != (count,):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if got != (count,):
             raise UserError(
-                f"the discriminator of {origin} gives {tuple(logits.shape)} instead of logits "
-                f"({count},); flatten its output"
+                f"the discriminator of {origin} gives {got} instead of logits ({count},); flatten "
+                "its output"
             )
     return prior
 
