@@ -57,8 +57,8 @@ class _Onnx(nn.Module):
                 "attack square"
             )
         name = self._session.get_inputs()[0].name
-        out = self._session.run(None, {name: x.detach().float().numpy()})[0]
-        return torch.from_numpy(out)
+        out = self._session.run(None, {name: x.detach().cpu().float().numpy()})[0]
+        return torch.from_numpy(out).to(x.device)
 
 
 def any_classifier(
