@@ -69,6 +69,22 @@ def test_an_art_attack_goes_through_the_defence(prior, classifier, images) -> No
     assert loss(now, labels) > loss(torch.from_numpy(expected), labels)
 
 
+def test_art_takes_a_defended_classifier_for_its_cleaning_and_doubles(
+    prior, classifier, images
+) -> None:
+    pytest.importorskip("art")
+    from mimicgan.adapters.art import MimicPreprocessor
+
+    x = images.numpy()
+    expected = Cleaner(prior)(images).numpy()
+    preprocessor = MimicPreprocessor(Purified(classifier, prior))
+    for given in (x, x.astype(np.float64)):
+        cleaned, _ = preprocessor(given)
+        np.testing.assert_allclose(cleaned, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="255"):
+        preprocessor((x * 255).astype(np.uint8))
+
+
 def test_a_foolbox_attack_goes_through_the_defence(prior, classifier, images) -> None:
     defended = Purified(classifier, prior)
     model = foolbox_model(defended)
@@ -76,6 +92,12 @@ def test_a_foolbox_attack_goes_through_the_defence(prior, classifier, images) ->
     _, found, _ = foolbox.attacks.LinfPGD(steps=5)(model, images, labels, epsilons=0.3)
     loss = nn.functional.cross_entropy
     assert loss(defended(found), labels) > loss(defended(images), labels)
+
+
+def test_foolbox_leaves_the_classifier_on_its_device(prior) -> None:
+    defended = Purified(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), prior).to("meta")
+    foolbox_model(defended)
+    assert defended.classifier[1].weight.device.type == "meta"
 
 
 def test_a_scikit_learn_pipeline_fits_and_predicts(prior, images) -> None:
@@ -132,6 +154,31 @@ def test_a_pipeline_learns_the_damage_of_what_it_is_fitted_on(
     expected = (damage.restore(1 - 2 * images) + 1) / 2
     np.testing.assert_allclose(single, expected.flatten(1).numpy(), atol=1e-5)
     assert set(pipeline.predict(rows)) <= {0, 1}
+
+
+def test_a_refused_fit_fits_nothing(prior, images) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.exceptions import NotFittedError
+
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    rows, cleaner = images.flatten(1).numpy(), MimicTransformer(prior)
+    with pytest.raises(ValueError, match="255"):
+        cleaner.fit(rows * 255)
+    with pytest.raises(NotFittedError):
+        cleaner.transform(rows)
+
+
+def test_rows_that_must_not_be_written_to_are_cleaned(prior, images) -> None:
+    pytest.importorskip("sklearn")
+    from mimicgan.adapters.sklearn import MimicTransformer
+
+    rows = images.flatten(1).numpy()
+    cleaner = MimicTransformer(prior, method="universal").fit(rows)
+    expected = cleaner.transform(rows.copy())
+    # As joblib hands large arrays to its processes.
+    rows.setflags(write=False)
+    np.testing.assert_array_equal(cleaner.transform(rows), expected)
 
 
 def test_rows_of_other_images_are_refused(prior, images) -> None:

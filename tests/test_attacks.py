@@ -63,6 +63,40 @@ def test_images_as_other_code_leaves_them_are_attacked_all_the_same(name, model,
     assert attacked(name, model, beside).min() >= 0
 
 
+@pytest.mark.parametrize("name", ["on-manifold", "universal"])
+def test_so_are_they_on_the_manifold_and_all_at_once(name, model, images) -> None:
+    prior = Prior(untrained_generator(), 100, (1, 28, 28))
+    few = {"projection_steps": 2, "attack_steps": 2, "searches": 1}
+
+    def attack(x: torch.Tensor) -> torch.Tensor:
+        if name == "universal":
+            return universal_perturbation(model, x, 3)
+        return on_manifold(model, prior, x, torch.arange(5), **few)
+
+    expected = attack(images)
+    with torch.inference_mode():
+        assert torch.equal(attack(images.clone()), expected)
+    own = images.clone().requires_grad_()
+    found = attack(own)
+    assert torch.equal(found, expected)
+    assert not found.requires_grad
+    assert own.grad is None
+
+
+def test_a_model_on_another_device_stays_there(images) -> None:
+    class Away(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, device="meta"))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :10]
+
+    away = Away()
+    attacked("fgsm", away, images)
+    assert away.weight.device.type == "meta"
+
+
 def test_wrong_names_and_labels_are_refused(model, images) -> None:
     with pytest.raises(UserError, match="fgsm"):
         attacked("none such", model, images)

@@ -1,5 +1,6 @@
 """Priors of the Hugging Face hub: all of it local, no network."""
 
+import errno
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +62,24 @@ def test_a_bank_travels_and_foreign_terms_are_other(tmp_path: Path) -> None:
     card = hub.ModelCard.load(tmp_path / "faces" / "README.md")
     assert card.data.license == "other"
     assert "non-commercial" in card.text
+
+
+def test_a_prior_that_cannot_be_saved_anew_stays_as_it_was(
+    tmp_path: Path, prior_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pretrained(prior_folder, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.suffix == ".md":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        save_pretrained("fashion-mnist", tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_repository_is_named_with_hf_hub(cache: Path, prior_folder: str) -> None:

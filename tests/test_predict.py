@@ -14,6 +14,7 @@ from mimicgan.errors import UserError
 from mimicgan.models.restorer import Restorer
 from mimicgan.predict import any_classifier, predictions, table
 from mimicgan.prior import Prior
+from mimicgan.purify import Purified
 from mimicgan.user_classifier import check_classifier
 from prior_cases import untrained_generator
 
@@ -57,6 +58,38 @@ def test_a_classifier_from_a_file_gets_its_own_range(
     x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
     wanted = model(x if images_in == (0, 1) else x * 2 - 1)
     torch.testing.assert_close(found(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+class Elsewhere(torch.Tensor):
+    """Images that say that they are on another device until they are brought here."""
+
+    device = torch.device("meta")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+    def to(self, _device: torch.device) -> torch.Tensor:
+        return self.cpu()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".pt2", ".pt", ".onnx"])
+def test_a_file_answers_where_the_images_are(prior, model, tmp_path, suffix) -> None:
+    found = any_classifier(str(exported(model, tmp_path / f"m{suffix}")), prior)
+    logits = found(torch.rand(2, *SHAPE).as_subclass(Elsewhere))
+    assert type(logits) is torch.Tensor
+    assert (logits.device.type, logits.shape) == ("meta", (2, 4))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_onnx_file_says_that_it_has_no_gradient(prior, model, tmp_path) -> None:
+    found = any_classifier(str(exported(model, tmp_path / "m.onnx")), prior)
+    x = torch.rand(2, *SHAPE, requires_grad=True)
+    for network in (found, Purified(found, prior)):
+        with pytest.raises(UserError, match=r"no gradient.*\.pt2"):
+            network(x)
+    with torch.no_grad():
+        torch.testing.assert_close(found(x), model(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -291,6 +291,13 @@ class Judge(nn.Module):
         return out[:, 0] if self.flat else out
 
 
+class Talker(nn.Module):
+    """Logits, and something beside them."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flatten(1).sum(dim=1), x
+
+
 def test_a_users_own_module() -> None:
     generator, judge = Tiny().train(), Judge()
     own: dict[str, Any] = {**OWN, "box": (0.0, 2.0), "discriminator": judge}
@@ -302,6 +309,11 @@ def test_a_users_own_module() -> None:
     assert not generator.training
     assert load_prior(Tiny(), **OWN).box == (-1.0, 1.0)  # type: ignore[arg-type]
 
+    # As a JSON file has it.
+    listed = load_prior(Tiny(), latent_size=3, image_shape=[1, 4, 6])  # type: ignore[arg-type]
+    assert listed.image_shape == (1, 4, 6)
+    assert "channels, height and width" in refused(Tiny(), latent_size=3, image_shape=(4, 6))
+
     untold = refused(Tiny())
     assert untold.startswith("Tiny does not tell its latent size")
     assert "--latent-size N --image-shape C H W" in untold
@@ -310,6 +322,7 @@ def test_a_users_own_module() -> None:
     assert "instead of images" in refused(Tiny(), latent_size=3, image_shape=(1, 6, 4))
     assert "instead of [-1, 1]" in refused(Tiny(255.0), **OWN)
     assert "flatten" in refused(Tiny(), **OWN, discriminator=Judge(flat=False))
+    assert "gives tuple instead of logits" in refused(Tiny(), **OWN, discriminator=Talker())
     assert "discriminator of Tiny fails" in refused(Tiny(), **OWN, discriminator=nn.Linear(2, 2))
     for box in ((1.0, -1.0), (0.0, 0.0), (float("nan"), 1.0)):
         assert "lower first" in refused(Tiny(), **OWN, box=box)

@@ -189,6 +189,11 @@ def test_wrong_flags_are_refused(
     assert "ray start --head" in told
 
 
+def test_no_threads_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="threads 0"):
+        adapter.on_ray(threads=0)
+
+
 def test_a_missing_ray_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'mimicgan\[ray\]'"):

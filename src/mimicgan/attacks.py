@@ -116,7 +116,9 @@ def attacked(
         if name == SQUARE:
             return _square(model, images, labels, eps, seed, batch, queries, logits.shape[1])
         foolbox = _foolbox()
-        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+        # The device is where foolbox puts the model.
+        home = next(model.parameters(), images).device
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=home)
         targets = logits.argmax(dim=1) if labels is None else labels
         attack = ATTACKS[name]
         made = []
@@ -218,8 +220,9 @@ def on_manifold(
     errs; the nearest that succeeds is kept. A defence by projection leaves it as it is. ``labels``
     (n,) and errors are those of ``attacked``; the images must be of the prior's shape.
     """
-    with lent(model):
+    with lent(model), torch.inference_mode(False), torch.enable_grad():
         model, _ = _attackable(model, images, labels, shape=prior.image_shape)
+        images, labels = images.detach(), labels.clone()
         generator = torch.Generator().manual_seed(seed)
         low, high = prior.box
         tries = torch.stack([prior.draw(len(images), generator) for _ in range(10)])
@@ -235,31 +238,30 @@ def on_manifold(
         def apart(x: Tensor) -> Tensor:
             return (x - images).square().flatten(1).sum(dim=1)
 
-        with torch.enable_grad():
-            optimizer = torch.optim.Adam([z], lr=0.05)
-            for _ in range(projection_steps):
+        optimizer = torch.optim.Adam([z], lr=0.05)
+        for _ in range(projection_steps):
+            optimizer.zero_grad()
+            apart(image(z)).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        start = z.detach().clamp(low, high)
+        result = image(start).detach()
+        nearest = torch.full((len(images),), torch.inf)
+        weight = torch.full((len(images),), 10.0)
+        for _ in range(searches):
+            z = start.clone().requires_grad_(True)
+            optimizer = torch.optim.Adam([z], lr=0.02)
+            fooled = torch.zeros(len(images), dtype=torch.bool)
+            for _ in range(attack_steps):
+                x = image(z)
+                margin = _margin(model(x), labels)
+                distance = apart(x)
+                better = (margin < 0) & (distance < nearest)
+                fooled |= margin < 0
+                result[better], nearest[better] = x.detach()[better], distance.detach()[better]
                 optimizer.zero_grad()
-                apart(image(z)).sum().backward()  # type: ignore[no-untyped-call]
+                (distance + weight * (margin + 0.1).clamp(min=0)).sum().backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            start = z.detach().clamp(low, high)
-            result = image(start).detach()
-            nearest = torch.full((len(images),), torch.inf)
-            weight = torch.full((len(images),), 10.0)
-            for _ in range(searches):
-                z = start.clone().requires_grad_(True)
-                optimizer = torch.optim.Adam([z], lr=0.02)
-                fooled = torch.zeros(len(images), dtype=torch.bool)
-                for _ in range(attack_steps):
-                    x = image(z)
-                    margin = _margin(model(x), labels)
-                    distance = apart(x)
-                    better = (margin < 0) & (distance < nearest)
-                    fooled |= margin < 0
-                    result[better], nearest[better] = x.detach()[better], distance.detach()[better]
-                    optimizer.zero_grad()
-                    (distance + weight * (margin + 0.1).clamp(min=0)).sum().backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                weight = torch.where(fooled, weight / 4, weight * 10)
+            weight = torch.where(fooled, weight / 4, weight * 10)
         return result.clamp(0, 1)
 
 
@@ -279,9 +281,10 @@ def universal_perturbation(
     to others. The paper's sign, X minus X_adv, would help the classifier: this is the one that
     hurts. Errors are those of ``attacked``, for a ``target`` out of range too.
     """
-    labels = torch.full((len(images),), target)
-    with lent(model), torch.enable_grad():
+    with lent(model), torch.inference_mode(False), torch.enable_grad():
+        labels = torch.full((len(images),), target)
         model, _ = _attackable(model, images, labels, eps=eps)
+        images = images.detach()
         x = images.clone().requires_grad_(True)
         loss = nn.functional.cross_entropy(model(x), labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss, x)

@@ -6,7 +6,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +35,7 @@ class Ranged(nn.Module):
 
 
 class _Onnx(nn.Module):
-    """An ONNX file: images (n, c, h, w) float32 -> its first output."""
+    """An ONNX file: images (n, c, h, w) float32 -> its first output. It gives no gradient."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -52,9 +51,14 @@ class _Onnx(nn.Module):
             ) from error
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            raise UserError(
+                "an ONNX classifier gives no gradient; use it as .pt2 (torch.export), or the "
+                "attack square"
+            )
         name = self._session.get_inputs()[0].name
-        out = self._session.run(None, {name: x.numpy().astype(np.float32)})[0]
-        return torch.from_numpy(out)
+        out = self._session.run(None, {name: x.detach().cpu().float().numpy()})[0]
+        return torch.from_numpy(out).to(x.device)
 
 
 def any_classifier(

@@ -4,7 +4,6 @@ import hashlib
 import math
 import warnings
 import zipfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -24,13 +23,15 @@ class UserProgram(nn.Module):
     """A program loaded from a file, as a module that can be frozen and hooked like any other.
 
     Exported programs refuse eval() and scripted ones refuse hooks, so the program is kept beside
-    the module tree, not in it. It runs on the device it was saved for.
+    the module tree, not in it. It runs on the device it was saved for, wherever its input is.
     """
 
     def __init__(self, suffix: str, content: bytes) -> None:
         super().__init__()
         self._file = (suffix, content)
-        self._program = (_opened(suffix, BytesIO(content)),)
+        program = _opened(suffix, BytesIO(content))
+        self._program = (program,)
+        self._home = next(program.parameters(), torch.empty(0)).device
         # The program's own tensors are not in the state: this stands for them.
         own = torch.tensor([*hashlib.sha256(content).digest()], dtype=torch.uint8)
         self.register_buffer("sha256", own)
@@ -40,8 +41,8 @@ class UserProgram(nn.Module):
         return UserProgram, self._file
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self._program[0](x)
-        return out
+        out: Tensor = self._program[0](x.to(self._home))
+        return out.to(x.device) if isinstance(out, Tensor) else out
 
 
 def is_user_generator(path: Path) -> bool:
@@ -70,11 +71,14 @@ def user_prior(
             f"{origin} does not tell its latent size and image shape; give both by --latent-size N "
             "--image-shape C H W (load_prior(..., latent_size=100, image_shape=(1, 28, 28)))"
         )
+    shape = tuple(image_shape)
+    if len(shape) != 3:
+        raise UserError(f"{shape} is no image shape; give channels, height and width: (1, 28, 28)")
     low, high = box or Prior.box
     if not -math.inf < low < high < math.inf:
         raise UserError(f"no latent lies in a box from {low:g} to {high:g}; give the lower first")
     try:
-        prior = Prior(program, latent_size, image_shape, discriminator, (low, high), name)
+        prior = Prior(program, latent_size, shape, discriminator, (low, high), name)
     except NotImplementedError as error:
         raise UserError(f"{origin} cannot be frozen; save it to a file and name that") from error
     return checked(prior, origin)
@@ -103,7 +107,7 @@ def load_program(path: Path, what: str) -> nn.Module:
         raise UserError(f"cannot open {path} ({reason}); {how} again") from error
 
 
-def _opened(suffix: str, file: BytesIO) -> Callable[[Tensor], Any]:
+def _opened(suffix: str, file: BytesIO) -> nn.Module:
     """The program in a file, frozen."""
     program: Any
     with warnings.catch_warnings():
@@ -115,7 +119,7 @@ def _opened(suffix: str, file: BytesIO) -> Callable[[Tensor], Any]:
             program = torch.jit.load(file, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     for parameter in program.parameters():
         parameter.requires_grad_(False)
-    return cast(Callable[[Tensor], Any], program)
+    return cast(nn.Module, program)
 
 
 def checked(prior: Prior, origin: str) -> Prior:
@@ -161,10 +165,11 @@ def checked(prior: Prior, origin: str) -> Prior:
                 f"the discriminator of {origin} fails on images {wanted}: {reason}; leave it out, "
                 "or give the one of this generator"
             ) from error
-        if tuple(logits.shape) != (count,):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if got != (count,):
             raise UserError(
-                f"the discriminator of {origin} gives {tuple(logits.shape)} instead of logits "
-                f"({count},); flatten its output"
+                f"the discriminator of {origin} gives {got} instead of logits ({count},); flatten "
+                "its output"
             )
     return prior
 

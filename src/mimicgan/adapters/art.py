@@ -13,7 +13,8 @@ class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc]
     """``PyTorchClassifier(..., preprocessing_defences=MimicPreprocessor(Cleaner(prior)))``.
 
     Images (n, c, h, w) in [0, 1]. ART hands over all images at once; ``cleaner`` owns the parts in
-    which a damage is learnt, and the gradient that an attack gets: UserError where it has none.
+    which a damage is learnt, and the gradient that an attack gets: UserError where it has none. Of
+    a Purified, the cleaning alone is used.
     """
 
     params = ("cleaner",)
@@ -33,4 +34,5 @@ class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc]
 
     def forward(self, x: Tensor, y: Any = None) -> tuple[Tensor, Any]:
         """Cleaned images with the cleaner's gradient, and the labels as they were."""
-        return self.cleaner(x), y
+        # NumPy's floats are double, and a classifier of ART takes these.
+        return self.cleaner.cleaned(x.float()), y

@@ -19,7 +19,7 @@ class MimicReconstructor(Reconstructor):  # type: ignore[misc]
     """Measurements (n, c, h, w) in [0, 1] -> restored images; the physics is not looked at.
 
     The arguments are Cleaner's. Method auto learns the damage of each batch; ``learn`` fixes one,
-    after which ``physics`` is what was learnt.
+    and gives it as physics.
     """
 
     def __init__(
@@ -47,6 +47,9 @@ class MimicReconstructor(Reconstructor):  # type: ignore[misc]
 
 class LearntPhysics(Physics):  # type: ignore[misc]
     """A learnt damage of images in [0, 1]: ``physics(x)`` is all of it, drawn anew at each call.
+
+    Images must be on the processor, and of the size that it was learnt on. It has no adjoint:
+    deepinv's solvers need an ``init``, such as the measurements.
 
     ``A``, which data fidelities and their gradients use, is the part of it that is not random:
     without row jitter, noise and replaced pixels.

@@ -4,6 +4,7 @@ What travels is the folder that ``save_prior`` writes, safetensors and a card wi
 which are checked after a download; no pickle is ever fetched.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,9 +57,10 @@ def save_pretrained(name_or_path: Path | str, folder: Path | str) -> None:
         name: (source / name).read_bytes() for name in PRIOR_FILES if (source / name).exists()
     }
     contents[README] = _model_card(card).encode()
-    for name, content in contents.items():
-        with written_whole(Path(folder) / name) as partial:
-            partial.write_bytes(content)
+    with ExitStack() as stack:
+        # None gets its name before all are written, the card last: a failure leaves the old ones.
+        for name, content in contents.items():
+            stack.enter_context(written_whole(Path(folder) / name)).write_bytes(content)
 
 
 def push_to_hub(

@@ -24,7 +24,7 @@ import torch
 import mimicgan
 from mimicgan.chunk import Chunk, Known, Restored, Work
 from mimicgan.engine import Engine, EngineOf
-from mimicgan.errors import UserError, needed
+from mimicgan.errors import UserError, at_least, needed
 
 RETRIES = 5
 """How often a chunk is tried again after its worker was lost."""
@@ -43,8 +43,10 @@ def on_ray(address: str | None = None, threads: int = 1) -> EngineOf:
     one at ``address`` (HOST:PORT, or auto), or the one that ``ray.init`` was called for before.
 
     Each chunk takes ``threads`` processors. Raises UserError when Ray is missing or cannot be
-    reached, when a machine has another version, or none so many processors.
+    reached, when a machine has another version, or none so many processors; ValueError for fewer
+    threads than one.
     """
+    at_least(1, threads=threads)
     # Ray reads its settings when it is imported.
     if "ray" not in sys.modules:
         # Nothing is reported to its makers.

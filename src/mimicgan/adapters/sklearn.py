@@ -29,9 +29,11 @@ class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Array, y: Any = None) -> Self:  # noqa: ARG002
         """Learn the damage of X."""
-        self.cleaner_ = Cleaner(self.prior, Settings(self.method, self.seed), gradient="none")
+        cleaner = Cleaner(self.prior, Settings(self.method, self.seed), gradient="none")
         if self.method == "auto":
-            self.cleaner_.learn(self._images(X))
+            cleaner.learn(self._images(X))
+        # Set last: where X was refused, nothing is fitted.
+        self.cleaner_ = cleaner
         return self
 
     def transform(self, X: Array) -> Array:
@@ -46,7 +48,8 @@ class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not np.issubdtype(np.asarray(X).dtype, np.floating):
             # What is cleaned has X's type, in which it would be rounded to black.
             raise ValueError("X must be floating-point in [0, 1]; use X.astype(np.float32) / 255")
-        images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
+        # A copy: processes of joblib share arrays that torch must not write to.
+        images = torch.from_numpy(np.array(X, dtype=np.float32, order="C"))
         if images.ndim != 2:
             return images
         shape, columns = self.prior.image_shape, images.shape[1]
