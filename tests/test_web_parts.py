@@ -1,13 +1,16 @@
 """Parts of the web page that need neither gradio nor a browser."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mimicgan.web.limits import Limits
+from mimicgan.web import server
+from mimicgan.web.limits import MEGABYTE, Limits
 from mimicgan.web.visitors import Visitors
 
 
@@ -27,3 +30,42 @@ def test_uploads_are_found_while_others_go_away(
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert visitors.uploads() == [tmp_path / "staying" / "a.png"]
+
+
+def answered(root: Path, method: str, path: str, **headers: str) -> int:
+    """The status that the guard, or the page behind it (200), answers with."""
+    told = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        told.append(message.get("status"))
+
+    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "path": path, "headers": sent}
+    limits = Limits(megabytes=1)
+    asyncio.run(server.Guard(page, limits, Visitors(root, limits))(scope, receive, send))
+    return int(told[0])
+
+
+def test_the_page_takes_what_it_sends_itself_and_nothing_else(tmp_path: Path) -> None:
+    for path in ("/login", "/gradio_api/upload", "/gradio_api/queue/join"):
+        assert answered(tmp_path, "POST", path, sec_fetch_site="same-origin") == 200
+        assert answered(tmp_path, "POST", path, sec_fetch_site="cross-site") == 403
+        # Not all browsers say it, and no script does.
+        assert answered(tmp_path, "POST", path) == 200
+    assert answered(tmp_path, "GET", "/", sec_fetch_site="cross-site") == 200
+    for path in ("process_recording", "component_server", "vibe-code/", "run/other"):
+        assert answered(tmp_path, "POST", f"/gradio_api/{path}") == 404
+
+
+def test_an_upload_that_would_fill_the_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for free, status in ((MEGABYTE, 200), (MEGABYTE - 1, 503)):
+        monkeypatch.setattr(server, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert answered(tmp_path, "POST", "/gradio_api/upload") == status

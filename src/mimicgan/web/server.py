@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hmac import compare_digest
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from mimicgan.errors import UserError, needed
@@ -44,6 +45,8 @@ HEADERS = {
 }
 SMALL = MEGABYTE
 """Bytes of a request that is no upload."""
+POSTS = ("/login", "/upload", "/queue/join", "/run/predict", "/cancel", "/reset")
+"""Where the page itself sends to. More that gradio takes leaves files behind."""
 FULL = 20
 """Uploads of the greatest size that may lie on the disk at once."""
 SWEEP = 20.0
@@ -67,7 +70,8 @@ class Door:
 
 
 class Guard:
-    """Stands before the page: refuses what is too large, or would have the server fetch things."""
+    """Stands before the page: refuses what is too large, comes from other sites, or would have the
+    server fetch things."""
 
     def __init__(self, app: App, limits: Limits, visitors: Visitors) -> None:
         self._app, self._limits, self._visitors = app, limits, visitors
@@ -76,14 +80,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        if "/proxy=" in path or "/file=http" in path:
+        path, asks = scope["path"].rstrip("/"), scope["method"] in ("GET", "HEAD")
+        if "/proxy=" in path or "/file=http" in path or not (asks or path.endswith(POSTS)):
             await _answer(send, 404, "not found")
             return
-        upload = path.rstrip("/").endswith("/upload")
+        headers = dict(scope["headers"])
+        if not asks and headers.get(b"sec-fetch-site") == b"cross-site":
+            await _answer(send, 403, "Another site sent this; open the page itself")
+            return
+        upload = path.endswith("/upload")
         most = self._limits.upload + SMALL if upload else SMALL
         told = f"An upload may have {self._limits.megabytes} MB in all, and this one has more"
-        size = dict(scope["headers"]).get(b"content-length", b"0")
+        size = headers.get(b"content-length", b"0")
         if not size.isdigit() or int(size) > most:
             # A browser that cannot send all of it does not read the answer either.
             if size.isdigit() and int(size) < FULL * self._limits.upload:
@@ -91,7 +99,7 @@ class Guard:
             await _answer(send, 413, told)
             return
         if upload and self._full():
-            await _answer(send, 503, "Too many uploads at the moment; try again in two minutes")
+            await _answer(send, 503, "No room for uploads at the moment; try again in two minutes")
             return
         got = 0
         begun = False
@@ -118,6 +126,8 @@ class Guard:
                 await _answer(send, 413, told)
 
     def _full(self) -> bool:
+        if disk_usage(self._visitors.root).free < self._limits.upload:
+            return True
         sizes = 0
         for path in self._visitors.uploads():
             try:
