@@ -75,7 +75,13 @@ class Server:
 
     def files(self) -> list[Path]:
         """All files that it holds for visitors."""
-        return [p for p in self.folder.glob("mimicgan-serve-*/**/*") if p.is_file()]
+        # Path.glob fails where a folder goes away meanwhile.
+        return [
+            Path(folder, name)
+            for root in self.folder.glob("mimicgan-serve-*")
+            for folder, _, names in os.walk(root)
+            for name in names
+        ]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
