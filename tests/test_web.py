@@ -361,6 +361,15 @@ def test_who_closes_the_page_makes_room(server: Server, browser: Any) -> None:
     next_one.leave()
 
 
+def test_ending_it_with_a_page_open_shows_no_traceback(tmp_path: Path) -> None:
+    running = Server(tmp_path)
+    with urlopen(f"{running.address}/gradio_api/heartbeat/open") as page:
+        page.readline()
+        assert running.stop() == 130
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told[1:] == ["mimicgan: interrupted; the page is closed"]
+
+
 def test_a_password_is_asked_for(browser: Any, tmp_path: Path) -> None:
     (tmp_path / "users").write_text("ann:open:sesame\nbob:x\n")
     running = Server(tmp_path, "--auth-file", str(tmp_path / "users"))

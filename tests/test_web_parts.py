@@ -3,13 +3,19 @@
 import asyncio
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mimicgan.errors import UserError
+from mimicgan.restore import Settings
 from mimicgan.web import server
+from mimicgan.web.batch import sampled
+from mimicgan.web.jobs import Job, Runner
 from mimicgan.web.limits import MEGABYTE, Limits
 from mimicgan.web.visitors import Visitors
 
@@ -69,3 +75,25 @@ def test_an_upload_that_would_fill_the_disk_is_refused(
     for free, status in ((MEGABYTE, 200), (MEGABYTE - 1, 503)):
         monkeypatch.setattr(server, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert answered(tmp_path, "POST", "/gradio_api/upload") == status
+
+
+def test_closing_waits_for_the_restoration_that_runs(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def slow() -> Any:
+        begun.set()
+        time.sleep(5.5)
+        raise UserError("enough; stop")
+
+    runner = Runner(Limits())
+    job = Job(sampled("dropped", "", 1, (1, 28, 28)), slow, Settings(), Limits(), tmp_path)
+    runner.submit(job)
+    assert begun.wait(60)
+    runner.close()
+    assert job.over.is_set()
+
+
+def test_no_more_may_wait_than_there_are_threads_for() -> None:
+    assert Limits(queue=30).checked()
+    with pytest.raises(UserError, match=r"limits\.queue must be 30 or less"):
+        Limits(queue=31).checked()

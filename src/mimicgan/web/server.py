@@ -1,5 +1,6 @@
 """Serves the page: from this computer alone, within limits, and leaves no files behind."""
 
+import logging
 import os
 import socket
 import tempfile
@@ -261,6 +262,11 @@ def _run(app: Any, listening: socket.socket, ready: Callable[[str], None]) -> No
             await super().startup(sockets)
             host, port = listening.getsockname()[:2]
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Cutting off pages that are still open is no fault.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
 
     # Open pages hold connections that never end by themselves.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
