@@ -281,6 +281,63 @@ def test_samples_are_scored_and_fit_a_phone(server: Server, browser: Any) -> Non
     user.leave()
 
 
+TEXTS = """() => {
+  const seen = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  while (walk.nextNode()) {
+    const text = walk.currentNode.textContent.trim(), place = walk.currentNode.parentElement;
+    if (!/\\w/.test(text) || !place.getClientRects().length || place.closest('script, style'))
+      continue;
+    let behind = place;
+    while (behind && numbers(getComputedStyle(behind).backgroundColor)[3] === 0)
+      behind = behind.parentElement;
+    const style = getComputedStyle(place), ground = behind || document.body;
+    const ink = place.closest('svg') ? style.fill : style.color;
+    seen.push([text, numbers(ink), numbers(getComputedStyle(ground).backgroundColor)]);
+  }
+  return seen;
+}"""
+"""Every text that is seen, its colour, and that behind it."""
+
+
+def luminance(colour: list[float]) -> float:
+    """Of WCAG 2.2."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (value / 255 for value in colour[:3])
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_of_it_can_be_read_and_the_focus_seen(
+    scheme: str, server: Server, browser: Any
+) -> None:
+    user = User(browser, server.address)
+    user.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    user.page.reload()
+    user.page.wait_for_selector("#preview .mg-box")
+    user.page.keyboard.press("Tab")
+    wait(lambda: user.page.locator("label:has(:focus)").evaluate(OUTLINE) == "solid 2px")
+    user.choose("Samples")
+    user.sees("#preview", "25 pictures")
+    user.restore()
+    user.page.mouse.move(0, 0)
+    user.page.wait_for_selector("#details img")
+    user.page.wait_for_timeout(1000)
+    texts = user.page.evaluate(TEXTS)
+    assert len(texts) > 100
+    for text, ink, ground in texts:
+        dark, light = sorted((luminance(ink), luminance(ground)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, text
+    user.leave()
+
+
+OUTLINE = (
+    "label => `${getComputedStyle(label).outlineStyle} ${getComputedStyle(label).outlineWidth}`"
+)
+
+
 def test_values_made_by_hand_reach_no_file_and_no_address(tmp_path: Path) -> None:
     """As a value of the field for files, and of others that take none."""
     secrets = [tmp_path / "secret.png", tmp_path / "secret.svg"]

@@ -33,6 +33,9 @@ STYLE = (
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
 #restore-row button { min-width: 120px; }
 footer { display: none !important; }
+label:has(input:focus-visible), button:focus-visible, summary:focus-visible {
+  outline: 2px solid var(--body-text-color) !important; outline-offset: 2px; }
+#files button:focus-visible { outline-offset: -2px; }
 """
 )
 

@@ -52,6 +52,7 @@ STYLE = """
 .mg-bar div { height: 100%; background: var(--button-primary-background-fill); }
 .mg-bar .unknown { width: 30%; animation: mg-slide 1.6s infinite alternate ease-in-out; }
 @keyframes mg-slide { from { margin-left: 0 } to { margin-left: 70% } }
+@media (prefers-reduced-motion: reduce) { .mg-bar .unknown { animation: none; } }
 .mg-numbers { display: flex; flex-wrap: wrap; gap: 12px; margin: 8px 0; }
 .mg-numbers > div { flex: 1 1 150px; border: 1px solid var(--border-color-primary);
   border-radius: 10px; padding: 8px 12px; }
@@ -237,8 +238,8 @@ def curve(losses: Sequence[tuple[str, float]]) -> str:
         colour = COLOURS[stage]
         lines.append(f'<polyline points="{" ".join(places)}" stroke="{colour}"/>')
         lines.append(
-            f'<text x="{EDGE + 90 * index}" y="{HIGH - 6}" style="fill: {colour}">'
-            f"{escape(stage)}</text>"
+            f'<text x="{EDGE + 90 * index}" y="{HIGH - 6}">'
+            f'<tspan style="fill: {colour}">■</tspan> {escape(stage)}</text>'
         )
     return _wrapped(
         f'<h3>Loss</h3><svg class="mg-curve" viewBox="0 0 {WIDE} {HIGH}" role="img" '
@@ -275,7 +276,7 @@ def _bar(title: str, share: float | None, text: str) -> str:
         inner = f'<div style="width:{share:.1%}"></div>'
         known = f' aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100"'
     return _wrapped(
-        f'<div class="mg-box" role="status"><h3>{escape(title)}</h3>'
+        f'<div class="mg-box"><h3>{escape(title)}</h3>'
         f'<div class="mg-bar" role="progressbar" aria-label="progress"{known}>{inner}</div>'
         f"<p>{escape(text)}</p></div>"
     )

@@ -50,6 +50,16 @@ POSTS = ("/login", "/upload", "/queue/join", "/run/predict", "/cancel", "/reset"
 """Where the page itself sends to. More that gradio takes leaves files behind."""
 FULL = 20
 """Uploads of the greatest size that may lie on the disk at once."""
+READABLE = {
+    "body_text_color_subdued": "*neutral_500",
+    "block_label_text_color": "*primary_600",
+    "block_title_text_color": "*primary_600",
+    "button_primary_background_fill": "*primary_600",
+    "button_primary_background_fill_hover": "*primary_700",
+    "checkbox_border_color": "*neutral_500",
+    "checkbox_label_background_fill_selected": "*primary_600",
+}
+"""Colours of the theme that have too little contrast on light, a shade darker."""
 SWEEP = 20.0
 """Seconds between two sweeps."""
 LABELS = {"fashion-mnist": "Clothes", "faces": "Faces"}
@@ -249,7 +259,7 @@ def _app(blocks: Any, door: Door, limits: Limits, visitors: Visitors) -> Any:
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Soft(font=fonts, font_mono=mono),
+        theme=gr.themes.Soft(font=fonts, font_mono=mono).set(**READABLE),
         css=STYLE,
     )
 
