@@ -275,6 +275,7 @@ def test_samples_are_scored_and_fit_a_phone(server: Server, browser: Any) -> Non
     assert float(after) > float(before) + 4
     wide, screen = user.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= screen
+    user.told("nothing for 60 minutes")
     user.choose("Faces")
     user.sees("#preview", "the samples are clothes")
     assert not user.page.locator("#download").is_visible()

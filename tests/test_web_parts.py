@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from mimicgan.data.fashion_mnist import FashionMnist
 from mimicgan.errors import UserError
-from mimicgan.restore import Settings
-from mimicgan.web import server
-from mimicgan.web.batch import sampled
+from mimicgan.match import MatchSettings
+from mimicgan.pretrained import load_prior
+from mimicgan.restore import Settings, restore
+from mimicgan.web import render, server
+from mimicgan.web.batch import Picture, sampled, uploaded
 from mimicgan.web.jobs import Job, Runner
 from mimicgan.web.limits import MEGABYTE, Limits
 from mimicgan.web.visitors import Visitors
@@ -38,9 +41,9 @@ def test_uploads_are_found_while_others_go_away(
     assert visitors.uploads() == [tmp_path / "staying" / "a.png"]
 
 
-def answered(root: Path, method: str, path: str, **headers: str) -> int:
-    """The status that the guard, or the page behind it (200), answers with."""
-    told = []
+def answer(root: Path, method: str, path: str, **headers: str) -> dict[str, Any]:
+    """What the guard, or the page behind it (status 200), begins its answer with."""
+    told: list[dict[str, Any]] = []
 
     async def page(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -49,13 +52,17 @@ def answered(root: Path, method: str, path: str, **headers: str) -> int:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
-        told.append(message.get("status"))
+        told.append(message)
 
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": sent}
     limits = Limits(megabytes=1)
     asyncio.run(server.Guard(page, limits, Visitors(root, limits))(scope, receive, send))
-    return int(told[0])
+    return told[0]
+
+
+def answered(root: Path, method: str, path: str, **headers: str) -> int:
+    return int(answer(root, method, path, **headers)["status"])
 
 
 def test_the_page_takes_what_it_sends_itself_and_nothing_else(tmp_path: Path) -> None:
@@ -75,6 +82,28 @@ def test_an_upload_that_would_fill_the_disk_is_refused(
     for free, status in ((MEGABYTE, 200), (MEGABYTE - 1, 503)):
         monkeypatch.setattr(server, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert answered(tmp_path, "POST", "/gradio_api/upload") == status
+
+
+def test_pictures_stay_in_no_cache(tmp_path: Path) -> None:
+    kept = (b"cache-control", b"no-store")
+    assert kept in answer(tmp_path, "GET", "/gradio_api/file=/tmp/x/restored.zip")["headers"]
+    assert kept not in answer(tmp_path, "GET", "/assets/index.js")["headers"]
+
+
+def test_one_picture_is_told_as_one_and_named_for_every_system(fashion: FashionMnist) -> None:
+    image = fashion.images[:1].float() / 255
+    picture = Picture({(1, 28, 28): (image[0], [])})
+    batch = uploaded([("C:\\x\\Screen 3.15\u202fPM.png", picture)], (1, 28, 28))
+    assert batch.found.names == ["Screen 3.15_PM.png"]
+    assert "1 picture, ready" in render.preview(batch)
+
+
+def test_the_verdict_says_how_many_pictures_it_takes(
+    fashion: FashionMnist, prior_folder: str
+) -> None:
+    settings = Settings(method="universal", match=MatchSettings(fewest=7))
+    result = restore(fashion.images[:1].float() / 255, load_prior(prior_folder), settings)
+    assert "With 7 pictures or more" in render.verdict(result)
 
 
 def test_closing_waits_for_the_restoration_that_runs(tmp_path: Path) -> None:

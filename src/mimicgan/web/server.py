@@ -128,6 +128,9 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 message["headers"] = [*message.get("headers", ()), *HEADERS.items()]
+                if "/file=" in path:
+                    # What is removed here stays in no browser or proxy either.
+                    message["headers"].append((b"cache-control", b"no-store"))
             await send(message)
 
         try:
