@@ -92,9 +92,10 @@ def test_pictures_stay_in_no_cache(tmp_path: Path) -> None:
 
 def test_one_picture_is_told_as_one_and_named_for_every_system(fashion: FashionMnist) -> None:
     image = fashion.images[:1].float() / 255
-    picture = Picture({(1, 28, 28): (image[0], [])})
+    picture = Picture({(1, 28, 28): (image[0], ["in colour, turned grey"])})
     batch = uploaded([("C:\\x\\Screen 3.15\u202fPM.png", picture)], (1, 28, 28))
     assert batch.found.names == ["Screen 3.15_PM.png"]
+    assert batch.found.notes == ["1 image in colour, turned grey: Screen 3.15_PM.png"]
     assert "1 picture, ready" in render.preview(batch)
 
 
