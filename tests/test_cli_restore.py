@@ -54,7 +54,7 @@ def test_restore_as_a_process(pictures: Path, tmp_path: Path, prior_folder: str)
     assert "--overwrite" in again.stderr
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_restore_leaves_nothing(
     kind: int, tmp_path: Path, prior_folder: str
 ) -> None:
@@ -75,8 +75,8 @@ def test_an_interrupted_restore_leaves_nothing(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore SIGINT, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A shell's background jobs ignore SIGINT, nohup's SIGHUP, and so would their children.
+        preexec_fn=lambda: signal.signal(kind, signal.SIG_DFL),
     ) as running:
         started = time.monotonic()
         while not list(tmp_path.iterdir()) and time.monotonic() - started < 60:

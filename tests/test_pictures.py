@@ -224,4 +224,4 @@ def test_of_the_two_pictures_of_a_3d_camera_the_first_counts(tmp_path: Path) -> 
     first.save(path, "MPO", save_all=True, append_images=[second])
     image, done = read_picture(path, (1, 28, 28))
     assert image.mean() == pytest.approx(0.2, abs=0.01)
-    assert "several frames, the first taken" in done
+    assert "of several frames, the first taken" in done

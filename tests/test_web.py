@@ -75,7 +75,13 @@ class Server:
 
     def files(self) -> list[Path]:
         """All files that it holds for visitors."""
-        return [p for p in self.folder.glob("mimicgan-serve-*/**/*") if p.is_file()]
+        # Path.glob fails where a folder goes away meanwhile.
+        return [
+            Path(folder, name)
+            for root in self.folder.glob("mimicgan-serve-*")
+            for folder, _, names in os.walk(root)
+            for name in names
+        ]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -269,10 +275,68 @@ def test_samples_are_scored_and_fit_a_phone(server: Server, browser: Any) -> Non
     assert float(after) > float(before) + 4
     wide, screen = user.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= screen
+    user.told("nothing for 60 minutes")
     user.choose("Faces")
     user.sees("#preview", "the samples are clothes")
     assert not user.page.locator("#download").is_visible()
     user.leave()
+
+
+TEXTS = """() => {
+  const seen = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  while (walk.nextNode()) {
+    const text = walk.currentNode.textContent.trim(), place = walk.currentNode.parentElement;
+    if (!/\\w/.test(text) || !place.getClientRects().length || place.closest('script, style'))
+      continue;
+    let behind = place;
+    while (behind && numbers(getComputedStyle(behind).backgroundColor)[3] === 0)
+      behind = behind.parentElement;
+    const style = getComputedStyle(place), ground = behind || document.body;
+    const ink = place.closest('svg') ? style.fill : style.color;
+    seen.push([text, numbers(ink), numbers(getComputedStyle(ground).backgroundColor)]);
+  }
+  return seen;
+}"""
+"""Every text that is seen, its colour, and that behind it."""
+
+
+def luminance(colour: list[float]) -> float:
+    """Of WCAG 2.2."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (value / 255 for value in colour[:3])
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_of_it_can_be_read_and_the_focus_seen(
+    scheme: str, server: Server, browser: Any
+) -> None:
+    user = User(browser, server.address)
+    user.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    user.page.reload()
+    user.page.wait_for_selector("#preview .mg-box")
+    user.page.keyboard.press("Tab")
+    wait(lambda: user.page.locator("label:has(:focus)").evaluate(OUTLINE) == "solid 2px")
+    user.choose("Samples")
+    user.sees("#preview", "25 pictures")
+    user.restore()
+    user.page.mouse.move(0, 0)
+    user.page.wait_for_selector("#details img")
+    user.page.wait_for_timeout(1000)
+    texts = user.page.evaluate(TEXTS)
+    assert len(texts) > 100
+    for text, ink, ground in texts:
+        dark, light = sorted((luminance(ink), luminance(ground)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, text
+    user.leave()
+
+
+OUTLINE = (
+    "label => `${getComputedStyle(label).outlineStyle} ${getComputedStyle(label).outlineWidth}`"
+)
 
 
 def test_values_made_by_hand_reach_no_file_and_no_address(tmp_path: Path) -> None:
@@ -353,6 +417,15 @@ def test_who_closes_the_page_makes_room(server: Server, browser: Any) -> None:
     gone.leave()
     next_one.page.wait_for_selector("#cards .mg-card")
     next_one.leave()
+
+
+def test_ending_it_with_a_page_open_shows_no_traceback(tmp_path: Path) -> None:
+    running = Server(tmp_path)
+    with urlopen(f"{running.address}/gradio_api/heartbeat/open") as page:
+        page.readline()
+        assert running.stop() == 130
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told[1:] == ["mimicgan: interrupted; the page is closed"]
 
 
 def test_a_password_is_asked_for(browser: Any, tmp_path: Path) -> None:

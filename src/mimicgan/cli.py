@@ -22,7 +22,11 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 2 after a user's mistake, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = {signal.SIGTERM: signal.signal(signal.SIGTERM, _interrupt)}
+    # A terminal that is closed hangs up; nohup has that ignored, and it stays so.
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
+        previous[hang_up] = signal.signal(hang_up, _terminate)
     remedy = "nothing was written"
     try:
         from mimicgan import __version__
@@ -59,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"mimicgan: interrupted; {remedy}\n")
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return 0
 
 
@@ -71,6 +76,11 @@ def _fail(message: str) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise KeyboardInterrupt
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    # As the signal that a server answers in its own way.
+    signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,12 @@ def left_out(count: int, total: int) -> list[str]:
 
 def remarks_told(done: Mapping[str, Sequence[str]]) -> list[str]:
     """What was done to pictures (remark -> their names), a sentence each."""
-    return [f"{len(who)} images {remark}, the first {who[0]}" for remark, who in done.items()]
+    return [
+        f"{len(who)} images {remark}, the first {who[0]}"
+        if who[1:]
+        else f"1 image {remark}: {who[0]}"
+        for remark, who in done.items()
+    ]
 
 
 def write_images(folder: Path, names: Sequence[str], images: Tensor) -> None:

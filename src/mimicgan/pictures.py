@@ -86,7 +86,7 @@ def _decoded(picture: Image.Image, shape: tuple[int, int, int]) -> tuple[Tensor,
     channels, height, width = shape
     done = []
     if getattr(picture, "n_frames", 1) > 1:
-        done.append("several frames, the first taken")
+        done.append("of several frames, the first taken")
         picture.seek(0)
     picture.load()
     plain = ImageOps.exif_transpose(picture)

@@ -121,7 +121,8 @@ def damage_kinds() -> dict[str, tuple[str, str]]:
 def plain_name(name: str) -> str:
     """The last part of a visitor's file name, printable and not long; never empty."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    last = "".join(c if c.isprintable() else "?" for c in last)
+    # Not "?", which no file on Windows can be called.
+    last = "".join(c if c.isprintable() else "_" for c in last)
     path = PurePath(last)
     # Counted in bytes, as file systems do.
     stem = path.stem.encode()[:LONGEST_NAME].decode(errors="ignore")

@@ -226,14 +226,15 @@ class Runner:
             # A cancelled one takes no time, unless it is running and has not noticed yet.
             return sum(not o.over.is_set() and (o.begun or not o.finished) for o in before)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Cancel everything, and wait a little for the running one to notice."""
+    def close(self) -> None:
+        """Cancel everything, and wait for the running one to notice."""
         with self._lock:
             jobs = list(self._jobs)
         for job in jobs:
             job.cancel()
         self._todo.put(None)
-        self._thread.join(timeout)
+        # A thread that is still in torch when the interpreter ends aborts the process.
+        self._thread.join()
 
     def _work(self) -> None:
         while (job := self._todo.get()) is not None:

@@ -26,13 +26,17 @@ Give some 25 pictures that were all damaged in the **same unknown way**. You get
 and what the damage was. Nothing leaves the computer that this page comes from.
 """
 FOOTER = """Do not use it where a wrong detail does harm. What the damage destroyed is guessed from
-what the prior knows. Uploads are removed after two minutes, results when you close the page."""
+what the prior knows. Uploads are removed after two minutes, results when you close the page or do
+nothing for {:g} minutes."""
 STYLE = (
     render.STYLE
     + """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
 #restore-row button { min-width: 120px; }
 footer { display: none !important; }
+label:has(input:focus-visible), button:focus-visible, summary:focus-visible {
+  outline: 2px solid var(--body-text-color) !important; outline-offset: 2px; }
+#files button:focus-visible { outline-offset: -2px; }
 """
 )
 
@@ -76,7 +80,7 @@ def build(answers: Answers, priors: list[tuple[str, str]], limits: Limits) -> gr
                 cards = gr.HTML(visible=False, elem_id="cards")
                 losses = gr.HTML(visible=False, elem_id="losses")
                 details = gr.HTML(visible=False, elem_id="details")
-        gr.Markdown(FOOTER)
+        gr.Markdown(FOOTER.format(limits.keep_minutes))
         choices = [source, files, kind, strength, count, prior]
         for part in (effort, *choices):
             _fetch_nothing(part)

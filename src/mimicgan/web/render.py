@@ -52,6 +52,7 @@ STYLE = """
 .mg-bar div { height: 100%; background: var(--button-primary-background-fill); }
 .mg-bar .unknown { width: 30%; animation: mg-slide 1.6s infinite alternate ease-in-out; }
 @keyframes mg-slide { from { margin-left: 0 } to { margin-left: 70% } }
+@media (prefers-reduced-motion: reduce) { .mg-bar .unknown { animation: none; } }
 .mg-numbers { display: flex; flex-wrap: wrap; gap: 12px; margin: 8px 0; }
 .mg-numbers > div { flex: 1 1 150px; border: 1px solid var(--border-color-primary);
   border-radius: 10px; padding: 8px 12px; }
@@ -76,7 +77,7 @@ def box(kind: str, title: str, text: str) -> str:
 def preview(batch: Batch) -> str:
     """The images to restore, and what happened to those that cannot be."""
     found = batch.found
-    parts = [f'<p class="small">{len(found.images)} pictures, as they will be restored</p>']
+    parts = [f'<p class="small">{_pictures(len(found.images))}, ready to be restored</p>']
     parts += [f'<p class="small">{escape(note)}</p>' for note in found.notes]
     parts.append(strip(found.images[:FIRST], "picture to restore"))
     if len(found.images) > FIRST:
@@ -108,7 +109,7 @@ def progress(job: Job, ahead: int) -> str:
         return _bar(title, None, "You can leave this page open; it goes on by itself.")
     done, total, left = len(job.losses), job.total, job.seconds_left()
     if not done:
-        return _bar(f"Restoring {count} pictures", None, "just begun")
+        return _bar(f"Restoring {_pictures(count)}", None, "just begun")
     stage = STAGES[job.losses[-1][0]]
     share = min(0.99, done / total) if total else None
     told = f"step {done} of about {max(total or 0, done)}, loss {job.losses[-1][1]:.4f}"
@@ -148,7 +149,8 @@ def verdict(result: Restoration) -> str:
         return box(
             "plain",
             "Restored without learning the damage",
-            f"{sentence} With 4 pictures or more, choose quick or default to have it learnt.",
+            f"{sentence} With {result.settings.match.fewest} pictures or more, choose quick or "
+            "default to have it learnt.",
         )
     if result.damage is not None and result.damage.undamaged:
         return box("good", "These pictures look undamaged", f"{sentence}")
@@ -171,7 +173,7 @@ def numbers(scores: Scores | None) -> str:
     return _wrapped(
         '<div class="mg-numbers">'
         f"<div><b>{sure.value:.0%} → {surer.value:.0%}</b>recognised by a classifier of clothes"
-        f'<div class="small">{surer.count} pictures, {interval}</div></div>'
+        f'<div class="small">{_pictures(surer.count)}, {interval}</div></div>'
         f"<div><b>{before:.1f} → {after:.1f} dB</b>PSNR against the undamaged pictures"
         '<div class="small">higher is nearer</div></div></div>'
     )
@@ -237,8 +239,8 @@ def curve(losses: Sequence[tuple[str, float]]) -> str:
         colour = COLOURS[stage]
         lines.append(f'<polyline points="{" ".join(places)}" stroke="{colour}"/>')
         lines.append(
-            f'<text x="{EDGE + 90 * index}" y="{HIGH - 6}" style="fill: {colour}">'
-            f"{escape(stage)}</text>"
+            f'<text x="{EDGE + 90 * index}" y="{HIGH - 6}">'
+            f'<tspan style="fill: {colour}">■</tspan> {escape(stage)}</text>'
         )
     return _wrapped(
         f'<h3>Loss</h3><svg class="mg-curve" viewBox="0 0 {WIDE} {HIGH}" role="img" '
@@ -268,6 +270,10 @@ def _image(data: str, alt: str) -> str:
     return f'<img alt="{escape(alt)}" src="{PNG}{data}">'
 
 
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
 def _bar(title: str, share: float | None, text: str) -> str:
     inner = '<div class="unknown"></div>'
     known = ""
@@ -275,7 +281,7 @@ def _bar(title: str, share: float | None, text: str) -> str:
         inner = f'<div style="width:{share:.1%}"></div>'
         known = f' aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100"'
     return _wrapped(
-        f'<div class="mg-box" role="status"><h3>{escape(title)}</h3>'
+        f'<div class="mg-box"><h3>{escape(title)}</h3>'
         f'<div class="mg-bar" role="progressbar" aria-label="progress"{known}>{inner}</div>'
         f"<p>{escape(text)}</p></div>"
     )

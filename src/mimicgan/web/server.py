@@ -1,5 +1,6 @@
 """Serves the page: from this computer alone, within limits, and leaves no files behind."""
 
+import logging
 import os
 import socket
 import tempfile
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hmac import compare_digest
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from mimicgan.errors import UserError, needed
@@ -44,8 +46,20 @@ HEADERS = {
 }
 SMALL = MEGABYTE
 """Bytes of a request that is no upload."""
+POSTS = ("/login", "/upload", "/queue/join", "/run/predict", "/cancel", "/reset")
+"""Where the page itself sends to. More that gradio takes leaves files behind."""
 FULL = 20
 """Uploads of the greatest size that may lie on the disk at once."""
+READABLE = {
+    "body_text_color_subdued": "*neutral_500",
+    "block_label_text_color": "*primary_600",
+    "block_title_text_color": "*primary_600",
+    "button_primary_background_fill": "*primary_600",
+    "button_primary_background_fill_hover": "*primary_700",
+    "checkbox_border_color": "*neutral_500",
+    "checkbox_label_background_fill_selected": "*primary_600",
+}
+"""Colours of the theme that have too little contrast on light, a shade darker."""
 SWEEP = 20.0
 """Seconds between two sweeps."""
 LABELS = {"fashion-mnist": "Clothes", "faces": "Faces"}
@@ -67,7 +81,8 @@ class Door:
 
 
 class Guard:
-    """Stands before the page: refuses what is too large, or would have the server fetch things."""
+    """Stands before the page: refuses what is too large, comes from other sites, or would have the
+    server fetch things."""
 
     def __init__(self, app: App, limits: Limits, visitors: Visitors) -> None:
         self._app, self._limits, self._visitors = app, limits, visitors
@@ -76,14 +91,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        if "/proxy=" in path or "/file=http" in path:
+        path, asks = scope["path"].rstrip("/"), scope["method"] in ("GET", "HEAD")
+        if "/proxy=" in path or "/file=http" in path or not (asks or path.endswith(POSTS)):
             await _answer(send, 404, "not found")
             return
-        upload = path.rstrip("/").endswith("/upload")
+        headers = dict(scope["headers"])
+        if not asks and headers.get(b"sec-fetch-site") == b"cross-site":
+            await _answer(send, 403, "Another site sent this; open the page itself")
+            return
+        upload = path.endswith("/upload")
         most = self._limits.upload + SMALL if upload else SMALL
         told = f"An upload may have {self._limits.megabytes} MB in all, and this one has more"
-        size = dict(scope["headers"]).get(b"content-length", b"0")
+        size = headers.get(b"content-length", b"0")
         if not size.isdigit() or int(size) > most:
             # A browser that cannot send all of it does not read the answer either.
             if size.isdigit() and int(size) < FULL * self._limits.upload:
@@ -91,7 +110,7 @@ class Guard:
             await _answer(send, 413, told)
             return
         if upload and self._full():
-            await _answer(send, 503, "Too many uploads at the moment; try again in two minutes")
+            await _answer(send, 503, "No room for uploads at the moment; try again in two minutes")
             return
         got = 0
         begun = False
@@ -109,6 +128,9 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun = True
                 message["headers"] = [*message.get("headers", ()), *HEADERS.items()]
+                if "/file=" in path:
+                    # What is removed here stays in no browser or proxy either.
+                    message["headers"].append((b"cache-control", b"no-store"))
             await send(message)
 
         try:
@@ -118,6 +140,8 @@ class Guard:
                 await _answer(send, 413, told)
 
     def _full(self) -> bool:
+        if disk_usage(self._visitors.root).free < self._limits.upload:
+            return True
         sizes = 0
         for path in self._visitors.uploads():
             try:
@@ -238,7 +262,7 @@ def _app(blocks: Any, door: Door, limits: Limits, visitors: Visitors) -> Any:
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Soft(font=fonts, font_mono=mono),
+        theme=gr.themes.Soft(font=fonts, font_mono=mono).set(**READABLE),
         css=STYLE,
     )
 
@@ -251,6 +275,11 @@ def _run(app: Any, listening: socket.socket, ready: Callable[[str], None]) -> No
             await super().startup(sockets)
             host, port = listening.getsockname()[:2]
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Cutting off pages that are still open is no fault.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
 
     # Open pages hold connections that never end by themselves.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")

@@ -1,5 +1,6 @@
 """What the page remembers of each visitor, apart from all others, and until they leave."""
 
+import os
 import shutil
 import threading
 import time
@@ -98,8 +99,12 @@ class Visitors:
 
     def uploads(self) -> list[Path]:
         """Uploaded files that are still there."""
-        results = self.results
-        return [p for p in self.root.rglob("*") if results not in p.parents and p.is_file()]
+        found: list[Path] = []
+        # Path.rglob fails where a folder goes away meanwhile.
+        for folder, inner, names in os.walk(self.root):
+            inner[:] = [name for name in inner if Path(folder, name) != self.results]
+            found += [Path(folder, name) for name in names]
+        return found
 
     def close(self) -> None:
         """Everybody leaves."""
