@@ -1,5 +1,6 @@
 """The adapters, each in the loop of the library that it is for."""
 
+import importlib
 import sys
 from dataclasses import replace
 from typing import Any
@@ -238,3 +239,23 @@ def test_deepinv_takes_the_restorer_and_the_learnt_damage(prior, images) -> None
     (expected,) = torch.autograd.grad((physics.A(x) - y).square().sum() / 2, x)
     torch.testing.assert_close(found, expected)
     assert found.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("adapter", "library", "extra"),
+    [
+        ("art", "art", "art"),
+        ("sklearn", "sklearn", "scikit-learn"),
+        ("deepinv", "deepinv", "deepinv"),
+    ],
+)
+def test_an_adapter_names_what_it_lacks(
+    adapter: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    # None stands for a module that cannot be imported.
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"mimicgan.adapters.{adapter}", raising=False)
+    with pytest.raises(UserError, match=rf"pip install 'mimicgan\[{extra}\]'"):
+        importlib.import_module(f"mimicgan.adapters.{adapter}")

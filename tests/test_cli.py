@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 import mimicgan
 from cli_cases import call, listing, mistake
+from experiment_cases import SHAPE, TinyGenerator
 from image_cases import GREY, some
 from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS
@@ -301,6 +304,26 @@ def test_evaluate_with_few_images_does_what_it_can(
     assert [row["method"] for row in json.loads(told)["rows"]] == ["clean-inversion"]
     assert "no Frechet distance" in said
     assert "too few for --images 50" in mistake(capsys, *few, "--images", "50")
+    where = ("--data-dir", tmp_path)
+    assert "leave one out" in mistake(capsys, *few, "--images", "2", *where)
+
+
+def test_an_evaluation_of_an_own_generator_can_be_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clean").mkdir()
+    write_images(tmp_path / "clean", [f"{i}.png" for i in range(30)], some((30, *GREY)))
+    program, out = tmp_path / "g.pt", tmp_path / "out.json"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(TinyGenerator(), torch.zeros(1, 4)).save(str(program))
+    own = ("--latent-size", "4", "--image-shape", *map(str, SHAPE), "--box", "-2", "2")
+    few = ("--prior", program, "--data", tmp_path / "clean", "--images", "2", "--steps", "10")
+    assert call("evaluate", *few, *own, "--out", out) == 0
+    first = json.loads(out.read_text())
+    again = shlex.split(first["command"])[1:]
+    assert call(*again, "--out", out, "--json") == 0
+    assert json.loads(out.read_text())["rows"] == first["rows"]
 
 
 def test_a_restorer_is_not_trained_on_a_handful_of_images(

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from torch import Tensor
 
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, needed
 from mimicgan.purify import Cleaner
 
+PreprocessorPyTorch = needed("art.defences.preprocessor.preprocessor", "art").PreprocessorPyTorch
 
-class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc]
+
+class MimicPreprocessor(PreprocessorPyTorch):  # type: ignore[misc, valid-type]
     """``PyTorchClassifier(..., preprocessing_defences=MimicPreprocessor(Cleaner(prior)))``.
 
     Images (n, c, h, w) in [0, 1]. ART hands over all images at once; ``cleaner`` owns the parts in

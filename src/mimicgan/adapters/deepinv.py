@@ -3,19 +3,21 @@
 from typing import Any
 
 import torch
-from deepinv.models import Reconstructor
-from deepinv.physics import Physics
 from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
+from mimicgan.errors import needed
 from mimicgan.images import to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner, Gradient
 from mimicgan.restore import Method, Settings
 
+Reconstructor = needed("deepinv.models", "deepinv").Reconstructor
+Physics = needed("deepinv.physics", "deepinv").Physics
 
-class MimicReconstructor(Reconstructor):  # type: ignore[misc]
+
+class MimicReconstructor(Reconstructor):  # type: ignore[misc, valid-type]
     """Measurements (n, c, h, w) in [0, 1] -> restored images; the physics is not looked at.
 
     The arguments are Cleaner's. Method auto learns the damage of each batch; ``learn`` fixes one,
@@ -33,7 +35,7 @@ class MimicReconstructor(Reconstructor):  # type: ignore[misc]
         super().__init__(device="cpu")
         self.cleaner = Cleaner(prior, settings, damage=damage, gradient=gradient)
 
-    def forward(self, y: Tensor, physics: Physics | None = None, **_: Any) -> Tensor:  # noqa: ARG002
+    def forward(self, y: Tensor, physics: Any = None, **_: Any) -> Tensor:  # noqa: ARG002
         """Restored images in [0, 1]."""
         return self.cleaner.cleaned(y)
 
@@ -45,7 +47,7 @@ class MimicReconstructor(Reconstructor):  # type: ignore[misc]
         return LearntPhysics(damage)
 
 
-class LearntPhysics(Physics):  # type: ignore[misc]
+class LearntPhysics(Physics):  # type: ignore[misc, valid-type]
     """A learnt damage of images in [0, 1]: ``physics(x)`` is all of it, drawn anew at each call.
 
     Images must be on the processor, and of the size that it was learnt on. It has no adjoint:

@@ -6,17 +6,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
+from mimicgan.errors import needed
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner
 from mimicgan.restore import Method, Settings
 
 Array = NDArray[Any]
+BaseEstimator = needed("sklearn.base", "scikit-learn").BaseEstimator
+TransformerMixin = needed("sklearn.base", "scikit-learn").TransformerMixin
+check_is_fitted = needed("sklearn.utils.validation", "scikit-learn").check_is_fitted
 
 
-class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MimicTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc, valid-type]
     """Rows (n, c * h * w) or images (n, c, h, w) in [0, 1] -> the same, cleaned.
 
     ``fit`` learns the damage of its X with ``method`` auto, and nothing with ``universal``;

@@ -150,6 +150,20 @@ class Evaluate(PriorFlags):
         # Loads much that an evaluation does not need.
         from mimicgan.experiments.record import origin
 
+        said: dict[str, Any] = {
+            "--prior": self.prior,
+            "--latent-size": self.latent_size,
+            "--image-shape": self.image_shape,
+            "--box": self.box,
+            "--data": self.data,
+            "--images": self.images,
+            "--steps": self.steps,
+            "--seed": self.seed,
+        }
+        words: list[str] = []
+        for flag, value in said.items():
+            if value is not None:
+                words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
         record = {
             "experiment": "prior",
             "prior": {"name": self.prior, "sha256": sha},
@@ -160,11 +174,7 @@ class Evaluate(PriorFlags):
                 "inversion": asdict(settings.pgd),
             },
             "seeds": [self.seed],
-            **origin(
-                f"mimicgan evaluate --prior {shlex.quote(self.prior)} --data "
-                f"{shlex.quote(self.data)} --images {self.images} --steps {self.steps} "
-                f"--seed {self.seed}"
-            ),
+            **origin(shlex.join(["mimicgan", "evaluate", *words])),
             "rows": rows,
         }
         with written_whole(out) as partial:

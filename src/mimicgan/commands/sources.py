@@ -87,4 +87,9 @@ def data_set(
         if shape[0] != 3:
             raise UserError(f"CelebA is in colour, not {shape}; give another --data or network")
         return celeba.load(split, data_dir, shape[1])
+    if data_dir is not None:
+        raise UserError(
+            f"--data-dir is where {FASHION} or {CELEBA} lies, and --data {data} is a folder "
+            "itself; leave one out"
+        )
     return folder_images(data, shape, split)
