@@ -4,8 +4,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from mimicgan.errors import UserError
@@ -34,6 +34,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files (name -> content) into ``folder``. None gets its name before all are written, the
+    first one last: a failure leaves the old ones."""
+    with ExitStack() as stack:
+        for name, content in contents.items():
+            stack.enter_context(written_whole(folder / name)).write_bytes(content)
 
 
 def check_writable(path: Path, name: str, *, make: bool = False) -> None:

@@ -155,12 +155,15 @@ def left_out(count: int, total: int) -> list[str]:
     return [] if count == total else [f"only the first {count} of {total} images taken"]
 
 
+def counted(number: int, noun: str = "image") -> str:
+    """So many, in words."""
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def remarks_told(done: Mapping[str, Sequence[str]]) -> list[str]:
     """What was done to pictures (remark -> their names), a sentence each."""
     return [
-        f"{len(who)} images {remark}, the first {who[0]}"
-        if who[1:]
-        else f"1 image {remark}: {who[0]}"
+        f"{counted(len(who))} {remark}{', the first ' if who[1:] else ': '}{who[0]}"
         for remark, who in done.items()
     ]
 

@@ -8,7 +8,6 @@ stand for the training images, and ``prior.json``: what it is, how it was made, 
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from mimicgan.card import Card as Card
 from mimicgan.card import misfit, read_card, unreadable
 from mimicgan.errors import UserError
-from mimicgan.files import written_whole
+from mimicgan.files import write_together
 from mimicgan.models import ARCHITECTURES
 from mimicgan.models.classifier import FashionClassifier
 from mimicgan.prior import Prior
@@ -241,10 +240,8 @@ def _save(
     written = {**asdict(card), **facts, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
     files = {f"{kind}.json": text.encode(), f"{kind}.safetensors": content, **others}
-    with ExitStack() as stack:
-        # None gets its name before all are written, the card last: a failure leaves the old ones.
-        for name, data in files.items():
-            stack.enter_context(written_whole(folder / name)).write_bytes(data)
+    # The card first, which gets its name last.
+    write_together(folder, files)
 
 
 def _small(value: Tensor) -> Tensor:

@@ -4,13 +4,12 @@ What travels is the folder that ``save_prior`` writes, safetensors and a card wi
 which are checked after a download; no pickle is ever fetched.
 """
 
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mimicgan.errors import UserError, needed
-from mimicgan.files import written_whole
+from mimicgan.files import write_together
 from mimicgan.pretrained import BANK, HUB, Card, load_card, load_prior, prior_folder
 from mimicgan.prior import Prior
 
@@ -57,10 +56,7 @@ def save_pretrained(name_or_path: Path | str, folder: Path | str) -> None:
         name: (source / name).read_bytes() for name in PRIOR_FILES if (source / name).exists()
     }
     contents[README] = _model_card(card).encode()
-    with ExitStack() as stack:
-        # None gets its name before all are written, the card last: a failure leaves the old ones.
-        for name, content in contents.items():
-            stack.enter_context(written_whole(Path(folder) / name)).write_bytes(content)
+    write_together(Path(folder), contents)
 
 
 def push_to_hub(

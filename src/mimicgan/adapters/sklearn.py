@@ -13,8 +13,8 @@ from mimicgan.purify import Cleaner
 from mimicgan.restore import Method, Settings
 
 Array = NDArray[Any]
-BaseEstimator = needed("sklearn.base", "scikit-learn").BaseEstimator
-TransformerMixin = needed("sklearn.base", "scikit-learn").TransformerMixin
+_base = needed("sklearn.base", "scikit-learn")
+BaseEstimator, TransformerMixin = _base.BaseEstimator, _base.TransformerMixin
 check_is_fitted = needed("sklearn.utils.validation", "scikit-learn").check_is_fitted
 
 

@@ -181,19 +181,15 @@ class Bench(ComputeFlags):
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         # Loads much that a bench does not time.
-        from mimicgan.experiments.record import origin
+        from mimicgan.experiments.record import command_line, origin
 
+        chosen = {"repeats": self.repeats, "folder": self.folder, "threads": self.threads}
         record = {
             "experiment": "bench",
             "settings": {name: asdict(settings) for name, (settings, _) in KINDS.items()},
             "repeats": self.repeats,
             "seeds": list(range(self.repeats)),
-            **origin(
-                " ".join(
-                    ["mimicgan", "bench", f"--repeats {self.repeats}", f"--folder {self.folder}"]
-                    + ([] if self.threads is None else [f"--threads {self.threads}"])
-                )
-            ),
+            **origin(command_line(["bench"], chosen)),
             "rows": rows,
         }
         with written_whole(self.out) as partial:

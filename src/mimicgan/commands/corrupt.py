@@ -10,13 +10,12 @@ from rich.table import Table
 from torch import Tensor
 
 from mimicgan.commands.flags import INTEGER, OutputFlags
-from mimicgan.commands.screen import counted
 from mimicgan.commands.sources import SAMPLE_SHAPE, files_of, images_of, inputs_of, is_sample
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.corruptions import corrupt as apply_corruption
 from mimicgan.errors import UserError, check_seed
 from mimicgan.files import output_folder
-from mimicgan.image_files import write_like
+from mimicgan.image_files import counted, write_like
 from mimicgan.pretrained import prior_shape
 
 UNSEEN_PREFIX = "unseen"

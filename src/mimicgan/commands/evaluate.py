@@ -1,7 +1,6 @@
 """``mimicgan evaluate``: how good a prior is, on clean images that it was not trained on."""
 
 import json
-import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,22 +147,18 @@ class Evaluate(PriorFlags):
 
     def _write(self, out: Path, rows: list[dict[str, Any]], sha: str, settings: Settings) -> None:
         # Loads much that an evaluation does not need.
-        from mimicgan.experiments.record import origin
+        from mimicgan.experiments.record import command_line, origin
 
-        said: dict[str, Any] = {
-            "--prior": self.prior,
-            "--latent-size": self.latent_size,
-            "--image-shape": self.image_shape,
-            "--box": self.box,
-            "--data": self.data,
-            "--images": self.images,
-            "--steps": self.steps,
-            "--seed": self.seed,
+        chosen = {
+            "prior": self.prior,
+            "latent_size": self.latent_size,
+            "image_shape": self.image_shape,
+            "box": self.box,
+            "data": self.data,
+            "images": self.images,
+            "steps": self.steps,
+            "seed": self.seed,
         }
-        words: list[str] = []
-        for flag, value in said.items():
-            if value is not None:
-                words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
         record = {
             "experiment": "prior",
             "prior": {"name": self.prior, "sha256": sha},
@@ -174,7 +169,7 @@ class Evaluate(PriorFlags):
                 "inversion": asdict(settings.pgd),
             },
             "seeds": [self.seed],
-            **origin(shlex.join(["mimicgan", "evaluate", *words])),
+            **origin(command_line(["evaluate"], chosen)),
             "rows": rows,
         }
         with written_whole(out) as partial:

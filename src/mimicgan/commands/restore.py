@@ -11,14 +11,14 @@ from tyro.constructors import PrimitiveConstructorSpec
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
 from mimicgan.commands.report import conditions, nothing_learnt, surroundings, write_report
-from mimicgan.commands.screen import Screen, counted
+from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import files_of, images_of, inputs_of, written_names
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
 from mimicgan.files import check_writable, output_folder
-from mimicgan.image_files import DRAWN, write_like
+from mimicgan.image_files import DRAWN, counted, write_like
 from mimicgan.job import GroupBy, run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage

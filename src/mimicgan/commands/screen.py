@@ -24,11 +24,6 @@ def json_text(values: Any, **layout: Any) -> str:
     return json.dumps(json.loads(json.dumps(values), parse_constant=str), **layout)
 
 
-def counted(images: int) -> str:
-    """So many images, in words."""
-    return "1 image" if images == 1 else f"{images} images"
-
-
 class Screen:
     """A terminal, or whatever takes its place."""
 

@@ -5,6 +5,7 @@ import os
 import platform
 import shlex
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,13 +101,10 @@ def with_earlier(rows: list[Row], record: dict[str, Any], seeds: tuple[int, ...]
     An earlier row stays where there is none now, or where it is of more images, has all ``seeds``
     and is not of earlier settings: the rows of a table should be of the same draws.
     """
-    settings = record["settings"].get("methods", {})
     kept = {_place(row): row for row in rows}
-    for row in record["rows"]:
-        origin = {"date": record["date"], "command": record["command"]}
-        origin["weights"] = record["settings"]["weights"]
-        if settings.get(row["method"]):
-            origin["settings"] = settings[row["method"]]
+    origin = {"date": record["date"], "command": record["command"]}
+    origin["weights"] = record["settings"]["weights"]
+    for row in with_own_settings(record)["rows"]:
         # What was kept before says for itself where it comes from.
         before = row if "date" in row else origin | row
         now = kept.get(_place(row))
@@ -186,14 +184,19 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def command(experiment: str, options: ExperimentOptions) -> str:
     """The command that repeats the experiment: options unlike the default, without places."""
-    words = ["mimicgan", "reproduce", experiment]
     default = asdict(ExperimentOptions())
-    for name, value in asdict(options).items():
-        if name in PLACES or value == default[name]:
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, *map(str, _listed(value))]
-    return shlex.join(words)
+    chosen = {k: v for k, v in asdict(options).items() if k not in PLACES and v != default[k]}
+    return command_line(["reproduce", experiment], chosen)
+
+
+def command_line(words: Sequence[str], options: Mapping[str, Any]) -> str:
+    """``mimicgan``, the words and the options that are given (not None), as one types them."""
+    line = ["mimicgan", *words]
+    for name, value in options.items():
+        if value is not None:
+            flag = f"--{name.replace('_', '-')}"
+            line += [flag] if value is True else [flag, *map(str, _listed(value))]
+    return shlex.join(line)
 
 
 def _listed(value: Any) -> list[Any]:

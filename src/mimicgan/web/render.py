@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mimicgan.commands.report import message
-from mimicgan.image_files import as_pictures, encoded
+from mimicgan.image_files import as_pictures, counted, encoded
 from mimicgan.restore import Restoration
 from mimicgan.web.batch import Batch
 from mimicgan.web.jobs import SHOWN, Job, Scores
@@ -77,7 +77,7 @@ def box(kind: str, title: str, text: str) -> str:
 def preview(batch: Batch) -> str:
     """The images to restore, and what happened to those that cannot be."""
     found = batch.found
-    parts = [f'<p class="small">{_pictures(len(found.images))}, ready to be restored</p>']
+    parts = [f'<p class="small">{counted(len(found.images), "picture")}, ready to be restored</p>']
     parts += [f'<p class="small">{escape(note)}</p>' for note in found.notes]
     parts.append(strip(found.images[:FIRST], "picture to restore"))
     if len(found.images) > FIRST:
@@ -109,7 +109,7 @@ def progress(job: Job, ahead: int) -> str:
         return _bar(title, None, "You can leave this page open; it goes on by itself.")
     done, total, left = len(job.losses), job.total, job.seconds_left()
     if not done:
-        return _bar(f"Restoring {_pictures(count)}", None, "just begun")
+        return _bar(f"Restoring {counted(count, 'picture')}", None, "just begun")
     stage = STAGES[job.losses[-1][0]]
     share = min(0.99, done / total) if total else None
     told = f"step {done} of about {max(total or 0, done)}, loss {job.losses[-1][1]:.4f}"
@@ -173,7 +173,7 @@ def numbers(scores: Scores | None) -> str:
     return _wrapped(
         '<div class="mg-numbers">'
         f"<div><b>{sure.value:.0%} → {surer.value:.0%}</b>recognised by a classifier of clothes"
-        f'<div class="small">{_pictures(surer.count)}, {interval}</div></div>'
+        f'<div class="small">{counted(surer.count, "picture")}, {interval}</div></div>'
         f"<div><b>{before:.1f} → {after:.1f} dB</b>PSNR against the undamaged pictures"
         '<div class="small">higher is nearer</div></div></div>'
     )
@@ -268,10 +268,6 @@ def _data(images: Tensor) -> list[str]:
 
 def _image(data: str, alt: str) -> str:
     return f'<img alt="{escape(alt)}" src="{PNG}{data}">'
-
-
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def _bar(title: str, share: float | None, text: str) -> str:
