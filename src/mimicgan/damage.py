@@ -18,7 +18,7 @@ BLOCK = 4
 PARTS = (
     ("affine", "field", "jitter", "outside", "fill"),
     ("pooling",),
-    ("sharpness", "kernel"),
+    ("sharpness", "flatness", "kernel"),
     ("edges",),
     ("curve", "level", "colour"),
     ("gain", "offset"),
@@ -58,6 +58,7 @@ class ComposedDamage(nn.Module):
         self.fill = nn.Parameter(torch.tensor(-1.0))
         self.pooling = nn.Parameter(zeros(len(POOLS)))
         self.sharpness = nn.Parameter(torch.tensor([4.5, 0.0, 4.5]))
+        self.flatness = nn.Parameter(torch.tensor(0.0))
         self.kernel = nn.Parameter(zeros(self.size, self.size))
         self.edges = nn.Parameter(zeros(2))
         self.colour = nn.Parameter(torch.eye(channels))
@@ -117,11 +118,16 @@ class ComposedDamage(nn.Module):
         return out
 
     def blur_kernel(self) -> Tensor:
-        """The learnt kernel (size, size), not negative, sum one."""
+        """The learnt kernel (size, size), not negative, sum one.
+
+        A Gaussian, as a line or a disk of even weight where it is flat, times what is left.
+        """
         r = torch.arange(self.size) - self.size // 2
         rows, columns = torch.meshgrid(r.float(), r.float(), indexing="ij")
         a, b, c = self.sharpness
-        logits = -0.5 * ((a * rows + b * columns) ** 2 + (c * columns) ** 2) + self.kernel
+        apart = (a * rows + b * columns) ** 2 + (c * columns) ** 2
+        # So large a distance counts as none nearer would: powers of it must stay finite.
+        logits = -0.5 * apart.clamp(1e-6, 100) ** self.flatness.exp().clamp(max=8) + self.kernel
         kernel: Tensor = logits.flatten().softmax(0).view(self.size, self.size)
         return kernel
 
@@ -241,20 +247,28 @@ class ComposedDamage(nn.Module):
         """The parameters that a fit should move: of the parts that are on, or need no turning on.
 
         Geometry, resampling, edges, noise and replaced pixels stay off where they are off: they
-        cost time and blur the gradient, and drawing at random finds them. Columns and rows that
+        cost time and blur the gradient, and drawing at random finds them; so does lost pixels' own
+        noise, which could make white of some and black of others. Columns and rows that
         show others have no gradient, and the grain of each pixel is best as it was found.
         """
-        plain = ComposedDamage(self.shape)
-        names: list[str] = []
-        for part in PARTS:
-            always = {"sharpness", "curve", "gain"} & set(part)
-            if always or any(
+        on = self.parts() | {part[0] for part in PARTS if {"sharpness", "curve", "gain"} & {*part}}
+        names = [name for part in PARTS if part[0] in on for name in part]
+        still = {"grain"} if len(self.colour) > 1 else {"grain", "colour"}
+        if not self.spread.any():
+            still.add("spread")
+        return [name for name in names if name not in still]
+
+    def parts(self) -> frozenset[str]:
+        """The parts that are on, each by its first name: what kind of damage this is."""
+        plain = ComposedDamage(self.shape, self.size)
+        return frozenset(
+            part[0]
+            for part in (*PARTS, ("columns", "rows"))
+            if any(
                 not torch.equal(self.get_parameter(name), plain.get_parameter(name))
                 for name in part
-            ):
-                names += part
-        still = {"grain"} if len(self.colour) > 1 else {"grain", "colour"}
-        return [name for name in names if name not in still]
+            )
+        )
 
     def complexity(self) -> Tensor:
         """How far from the identity: a sum of absolute deviations, each part on its own scale.
@@ -281,6 +295,7 @@ class ComposedDamage(nn.Module):
             20 * self.offset.abs().mean(),
             0.2 * self.noise.abs().sum(),
             0.1 * self.chance.sigmoid().sum(),
+            0.1 * self.flatness.abs(),
             0.1 * self.kernel.abs().mean(),
         ]
         return torch.stack(parts).sum()

@@ -20,6 +20,10 @@ SLIGHT = 0.02
 """A set distance that does a restorer no harm."""
 
 
+ALIKE = 2
+"""Damages of the same parts that are varied in each round: more would be copies of one."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """A fitted damage, and how well it explains the observations."""
@@ -145,6 +149,21 @@ def _search(
     rough = sorted(ranked(drawn, x[: max(1, len(x) // 3)]), key=_first)[: 4 * settings.parents]
     found = ranked(iter([plain, *(damage for _, damage in rough)]))
     for _ in range(settings.rounds):
-        found = sorted(found, key=_first)[: settings.parents]
+        found = _various(found, settings.parents, ALIKE)
         found += ranked(variations([damage for _, damage in found]))
-    return [damage for _, damage in sorted(found, key=_first)[: settings.starts]]
+    return [damage for _, damage in _various(found, settings.starts, 1)]
+
+
+def _various(
+    found: list[tuple[float, ComposedDamage]], count: int, alike: int
+) -> list[tuple[float, ComposedDamage]]:
+    """The nearest ``count``, at most ``alike`` of them with the same parts where others are left;
+    nearest first."""
+    found = sorted(found, key=_first)
+    seen: dict[frozenset[str], int] = {}
+    ranks = []
+    for index, (_, damage) in enumerate(found):
+        kind = damage.parts()
+        seen[kind] = seen.get(kind, 0) + 1
+        ranks.append((seen[kind] > alike, index))
+    return [found[index] for _, index in sorted(sorted(ranks)[:count], key=lambda rank: rank[1])]

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
+from mimicgan.consistency import consistent
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
@@ -18,7 +19,7 @@ from mimicgan.prior import Prior
 from mimicgan.tensor_files import built, fingerprint, tensors_of
 from mimicgan.training.checkpoint import seeded
 
-FORMAT = "mimicgan-damage-2"
+FORMAT = "mimicgan-damage-3"
 REMEDY = "make it again with `restore --save-damage`"
 
 
@@ -32,6 +33,9 @@ class Damage:
     error: float | None = None
     """Mean distance of restored from clean images, of [-1, 1], under the learnt damage; None where
     the damage does not fit, or was not learnt just now."""
+    slack: Tensor | None = None
+    """(c, h, w): how far what is restored may be from what the observations show (``consistent``);
+    None where they are not asked again."""
 
     @classmethod
     def universal(cls, prior: Prior) -> "Damage":
@@ -51,9 +55,18 @@ class Damage:
         """Whether the observations looked like clean images: they come back as they are."""
         return isinstance(self.restorer, nn.Identity)
 
-    @torch.no_grad()
     def restore(self, y: Tensor, batch: int = 500) -> Tensor:
-        """Observations (n, c, h, w) in [-1, 1] -> restored images."""
+        """Observations (n, c, h, w) in [-1, 1] -> restored images, taken towards those that the
+        damage turns into the observations."""
+        x, slack = self.guess(y, batch), self.slack
+        if slack is None or not isinstance(self.surrogate, ComposedDamage):
+            return x
+        parts = zip(torch.split(y, batch), torch.split(x, batch), strict=True)
+        return torch.cat([consistent(self.surrogate, *part, slack) for part in parts])
+
+    @torch.no_grad()
+    def guess(self, y: Tensor, batch: int = 500) -> Tensor:
+        """Observations (n, c, h, w) in [-1, 1] -> what the restorer alone makes of them."""
         return torch.cat([self.restorer(part) for part in torch.split(y, batch)]).clamp(-1, 1)
 
     @torch.no_grad()
@@ -92,6 +105,8 @@ class Damage:
             for name, part in parts.items()
             for key, value in part.state_dict().items()
         }
+        if self.slack is not None:
+            tensors["slack"] = self.slack.contiguous()
         card = {
             "format": FORMAT,
             "image_shape": list(shapes.pop()),
@@ -103,7 +118,7 @@ class Damage:
     def export(self, path: Path | str, shape: tuple[int, int, int]) -> None:
         """Write the restorer for images of ``shape`` (c, h, w) as a program that runs without this
         package: .pt2 (torch.export) or .onnx. It takes and gives images (n, c, h, w) in [0, 1], any
-        n. Raises UserError.
+        n: what ``guess`` gives, without the steps towards the observations. Raises UserError.
         """
         # Imported here: few need it.
         from mimicgan.export import export_restorer
@@ -149,7 +164,10 @@ class Damage:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path} is damaged or of another version; {REMEDY}") from error
         surrogate, restorer = (part.requires_grad_(False) for part in parts)
-        return cls(surrogate, restorer, misfit)
+        slack = tensors.get("slack")
+        if slack is not None and (slack.shape != prior.image_shape or not (slack > 0).all()):
+            raise UserError(f"{path} is damaged or of another version; {REMEDY}")
+        return cls(surrogate, restorer, misfit, slack=slack)
 
 
 def _card(content: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from mimicgan.consistency import slack_of
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import at_least, within
 from mimicgan.fit import Fit, fit_damage, set_misfit, some
@@ -137,22 +138,25 @@ def _with_restorer(
     wrong = fit.misfit >= settings.good_misfit
     seed = int(torch.randint(2**31, (), generator=generator))
     restorer = warm_restorer(prior, seed)
-    damage, misfit = fit.damage, fit.misfit
+    damage, misfit, mismatch = fit.damage, fit.misfit, prior.mismatch
     steps = settings.restorer_steps if prior.restorer is not None else settings.fresh_steps
     turns: set[int] = set()
     if has_pattern(damage):
         turns = {steps * turn // settings.turns for turn in range(1, settings.turns)}
     pairing = settings if wrong else replace(settings, random_share=0)
 
-    def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def learn_pattern(generator: torch.Generator) -> None:
         nonlocal damage, misfit
+        so_far = with_slack(Damage(damage, restorer), y, bank, generator)
+        damage = paired_pattern(damage, so_far.restore(y), y, so_far.guess(y))
+        misfit = simulated_misfit(replace(so_far, surrogate=damage), y, bank, mismatch, generator)
+        if misfit > max(fit.misfit, settings.good_misfit):
+            damage, misfit = fit.damage, fit.misfit
+            turns.clear()
+
+    def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if step in turns:
-            damage = paired_pattern(damage, Damage(damage, restorer).restore(y), y)
-            learnt = Damage(damage, restorer)
-            misfit = simulated_misfit(learnt, y, bank, prior.mismatch, generator)
-            if misfit > max(fit.misfit, settings.good_misfit):
-                damage, misfit = fit.damage, fit.misfit
-                turns.clear()
+            learn_pattern(generator)
         return simulated_pairs(damage, bank, pairing)(step, generator)
 
     def note(step: int, loss: float) -> None:
@@ -161,8 +165,26 @@ def _with_restorer(
             callback(Step(step, "restorer", loss, loss, lambda: so_far.restore(y)))
 
     fit_restorer(restorer, pairs, steps, settings.restorer_rate, seed, note)
-    both = Damage(damage, restorer)
-    return max(misfit, restored_misfit(both, y, bank, prior.mismatch, generator)), both
+    for _ in tuple(turns):
+        # None are left where what was learnt does not fit.
+        if turns:
+            learn_pattern(generator)
+    both = with_slack(Damage(damage, restorer), y, bank, generator)
+    misfit = max(misfit, restored_misfit(both, y, bank, mismatch, generator))
+    return misfit, both if misfit < settings.good_misfit else replace(both, slack=None)
+
+
+@torch.no_grad()
+def with_slack(damage: Damage, y: Tensor, bank: Tensor, generator: torch.Generator) -> Damage:
+    """The damage, which then takes what it restores towards what observations such as y show, where
+    that brings images nearer."""
+    if not isinstance(damage.surrogate, ComposedDamage):
+        return damage
+    y, clean = some(y, 2 * JUDGES, generator), bank[:JUDGES]
+    simulated = damage.simulate(clean, generator)
+    again, restored = damage.guess(simulated), damage.guess(y)
+    slack = slack_of(damage.surrogate, clean, simulated, again, y, restored)
+    return replace(damage, slack=slack)
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
@@ -205,8 +227,8 @@ def restored_misfit(
     """
     y = some(y, 2 * JUDGES, generator)
     shape = (y.shape[1], y.shape[2], y.shape[3])
-    restored = SetDistance(damage.restore(y), random_corners(shape, generator))
-    again = damage.restore(damage.simulate(bank[: 2 * len(y) + 200], generator))
+    restored = SetDistance(damage.guess(y), random_corners(shape, generator))
+    again = damage.guess(damage.simulate(bank[: 2 * len(y) + 200], generator))
     return set_misfit(restored, again, mismatch, generator)
 
 

@@ -17,6 +17,9 @@ BOUND = 0.999
 """Where black and white begin, of [-1, 1]."""
 FEWEST = 8
 """Pairs from which a pixel's pattern is learnt."""
+SURE = 8.0
+"""F from which a pixel's pattern counts. Beyond chance, a restorer's errors go with what is shown,
+which looks like a pattern."""
 FAINT = 0.1
 """Standard deviation, of [-1, 1], below which a pixel shows no noise."""
 
@@ -76,12 +79,16 @@ def covered(damage: ComposedDamage, z: Tensor, y: Tensor) -> ComposedDamage | No
 
 
 @torch.no_grad()
-def paired_pattern(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+def paired_pattern(
+    damage: ComposedDamage, x: Tensor, y: Tensor, guess: Tensor | None = None
+) -> ComposedDamage:
     """A copy whose gain and offset take guesses x of clean images to their observations y.
 
-    Both (n, c, h, w) in [-1, 1]. Least squares for each pixel on what is neither black nor white in
+    All (n, c, h, w) in [-1, 1]. Least squares for each pixel on what is neither black nor white in
     y, shrunk towards no pattern as far as chance could have made it (James and Stein 1961). A pixel
-    with fewer than ``FEWEST`` such pairs keeps what it has.
+    with fewer than ``FEWEST`` such pairs, or that is covered, keeps what it has. Where x were taken
+    to what ``damage`` shows, they fit it whether it is right or not: what is chance is told from
+    ``guess``, which were not.
     """
     z = without_pattern(damage)(x)
     # What was cut off at black or white says only that it lies beyond.
@@ -91,16 +98,24 @@ def paired_pattern(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDama
     def mean(values: Tensor) -> Tensor:
         return (values * whole).sum(dim=0) / count.clamp(min=1)
 
-    centre, wanted = mean(z), mean(y)
-    spread, shared = mean((z - centre).square()), mean((z - centre) * (y - wanted))
-    gain = (shared + STIFF * (1 + damage.gain)) / (spread + STIFF)
-    offset = wanted - gain * centre
-    left = ((y - gain * z - offset).square() * whole).sum(dim=0)
+    def least_squares(z: Tensor) -> tuple[Tensor, Tensor]:
+        centre, wanted = mean(z), mean(y)
+        spread, shared = mean((z - centre).square()), mean((z - centre) * (y - wanted))
+        gain = (shared + STIFF * (1 + damage.gain)) / (spread + STIFF)
+        return gain, wanted - gain * centre
+
+    def apart(z: Tensor) -> Tensor:
+        return ((y - z).square() * whole).sum(dim=0)
+
+    gain, offset = least_squares(z)
+    doubted = z if guess is None else without_pattern(damage)(guess)
+    slope, start = least_squares(doubted)
+    left = apart(slope * doubted + start)
     # F of the two numbers: how much more they explain than chance would.
     chance = left / (count - 2).clamp(min=1) + 1e-4
-    more = (((y - z).square() * whole).sum(dim=0) - left).clamp(min=0) / 2 / chance
-    real = 1 - 1 / more.clamp(min=1)
-    known = count >= FEWEST
+    more = (apart(doubted) - left).clamp(min=0) / 2 / chance
+    real = 1 - SURE / more.clamp(min=SURE)
+    known = (count >= FEWEST) & (damage.grain == 0)
     other = damage.copied()
     other.gain.copy_(torch.where(known, real * (gain - 1), damage.gain))
     other.offset.copy_(torch.where(known, real * offset, damage.offset))

@@ -1,5 +1,6 @@
 """A fitted damage without the parts that it can do without."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -38,6 +39,7 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
     (("gain", "offset"), _absent),
     (("grain",), _absent),
     (("kernel",), _absent),
+    (("flatness",), _absent),
     (("sharpness",), _isotropic),
     (("jitter",), _absent),
     (("affine",), _absent),
@@ -52,15 +54,18 @@ SIMPLER: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor], Tensor]], ...] 
     (("spread",), _absent),
     (("chance", "value", "spread", "square"), _absent),
     (("value",), _rounded),
-    (("sharpness", "kernel"), _absent),
+    (("sharpness", "flatness", "kernel"), _absent),
     (("curve",), _straight),
     (("curve", "level"), _absent),
 )
 """What a fit tries, the parts with the most parameters first: to do without a part, or to give it
 round numbers, as a negative and lost pixels have them."""
+BLUR = {"sharpness", "flatness", "kernel"}
+"""Parts that no others make up for, and that few observations tell well: a wrong kernel looks like
+the right one, and restores badly."""
 WIDTHS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
-"""Factors of the sharpness of a blur that is the same in all directions, tried one after another,
-each on the best so far."""
+"""Factors of the sharpness of a blur that is made simpler, tried one after another, each on the
+best so far."""
 
 
 def pruned(
@@ -76,14 +81,26 @@ def pruned(
     large = bank[: 3 * settings.sample]
     seed = int(torch.randint(2**31, (), generator=generator))
 
+    # The same random numbers for all, so that small differences count.
     def value(damage: ComposedDamage) -> float:
-        # The same random numbers for all, so that small differences count.
         return value_of(damage, large, distance, torch.Generator().manual_seed(seed), guesses)
 
+    def shares(damage: ComposedDamage) -> Tensor:
+        damage.generator = torch.Generator().manual_seed(seed)
+        return distance.shares(damage(large))
+
     simulated = simulated_by(damage, bank, distance, generator)
-    spare = settings.spare * float(sampling_noise(simulated, distance, generator).std())
+    noise = float(sampling_noise(simulated, distance, generator).std())
     gone: frozenset[str] = frozenset()
-    lowest = value(damage)
+    lowest, nearest = value(damage), shares(damage)
+
+    def spare(other: ComposedDamage, part: tuple[str, ...]) -> float:
+        if not BLUR & set(part):
+            return settings.spare * noise
+        # Two blurs are told from each other by the same observations, whichever these are.
+        apart = float((shares(other) - nearest).std() / math.sqrt(len(distance.y)))
+        return settings.spare * min(noise, apart)
+
     plain = ComposedDamage(damage.shape)
     for part, simpler in SIMPLER:
         without = gone | set(part)
@@ -97,8 +114,8 @@ def pruned(
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
-        if part == ("sharpness",):
-            # It is not refined again: its width is found here.
+        if part in (("flatness",), ("sharpness",)):
+            # Another shape is as wide at another sharpness, and a round one is not refined again.
             for factor in WIDTHS:
                 wider = other.copied()
                 wider.sharpness.mul_(factor)
@@ -110,10 +127,12 @@ def pruned(
                 matched = same_greys(other, large, distance.y, falling=falling)
                 if (nearer := value(matched)) < apart:
                     other, apart = matched, nearer
-        if lowest + spare < apart < lowest + settings.hopeless:
+        if lowest + spare(other, part) < apart < lowest + settings.hopeless:
             steps = settings.pruning_steps
             refine(other, bank, distance, settings, steps, generator, callback, without)
             apart = value(other)
-        if apart < lowest + spare:
-            damage, gone, lowest = other, without, min(lowest, apart)
+        if apart < lowest + spare(other, part):
+            damage, gone = other, without
+            if apart < lowest:
+                lowest, nearest = apart, shares(other)
     return damage, gone

@@ -32,6 +32,8 @@ class Cleaner(nn.Module):
     an image's result depends on the images around it; ``learn`` fixes a damage once, after which
     one image is as good as many. Images that look undamaged, or hardly damaged, go through the
     prior's restorer: a small attack is no damage to ``restore``, which gives them back as they are.
+    A learnt damage cleans by its restorer alone: the steps of ``consistency.consistent``, which
+    ``restore`` takes towards the observations, would bring an attack back.
 
     Images may be on any device, and the result is there too. Cleaning itself runs on the processor:
     neither ``to`` nor ``cuda`` move the prior or the damage.

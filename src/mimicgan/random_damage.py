@@ -46,7 +46,10 @@ def random_damage(
         first, second = (1 / math.exp(uniform(-0.7, 1.8)) for _ in range(2))
         turn = uniform(-1, 1) * min(first, second)
         damage.sharpness.copy_(torch.tensor([first, turn, second]))
-        damage.kernel.copy_(normal(damage.size, damage.size) * uniform(0, 1))
+        if uniform(0, 1) < 0.5:
+            damage.flatness.fill_(uniform(0, 1.5))
+        else:
+            damage.kernel.copy_(normal(damage.size, damage.size) * uniform(0, 1))
 
     def edges() -> None:
         damage.edges[int(uniform(0, 2))] = math.exp(uniform(-1, 1.2))

@@ -62,7 +62,7 @@ class FitSettings:
     """Gradient steps after a part is taken away, before it is decided whether it was needed."""
     spare: float = 2.0
     """A part is taken away unless the set distance rises by more than this many times the noise
-    that it has from the choice of the observations."""
+    that it has from the choice of the observations; one of a blur, that the rise has from it."""
     hopeless: float = 0.2
     """Rise of the set distance that no steps after it will make good."""
     margin: float = 0.03

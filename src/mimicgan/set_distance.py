@@ -59,6 +59,17 @@ class SetDistance:
         pooled = functional.avg_pool2d(x, 4, ceil_mode=True).flatten(1)
         return [x.flatten(1), pooled, edges, grey, rough, band_powers(x), patches]
 
+    def shares(self, simulated: Tensor) -> Tensor:
+        """How far each observation is from the simulated ones on average, (n,), in the distance's
+        units: between two damages, how much their difference owes to single observations."""
+        terms = [
+            distances(ours, theirs).mean(dim=0).view(-1, len(self.y)).mean(dim=0) / scale
+            for ours, theirs, scale in zip(
+                self.views(simulated), self.observed, self.scales, strict=True
+            )
+        ]
+        return 2 * torch.stack(terms).mean(dim=0)
+
     def __call__(self, simulated: Tensor) -> Tensor:
         """The distance of simulated observations (m, c, h, w); about zero when they match."""
         terms = [

@@ -19,6 +19,9 @@ def matched(
     ``guesses`` are first guesses of the clean images of y.
     """
     yield (same := same_moments(damage, x, y))
+    yield same_means(damage, x, y)
+    yield from same_power(damage, x, y)
+    yield from impulses(damage, x, y)
     if guesses is not None:
         bare = without_pattern(same)(guesses.of(same))
         yield (signed := paired_signs(same, bare, y))
@@ -93,6 +96,125 @@ def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage
     other.offset.copy_(y.mean(dim=0) - ratio * (now.mean(dim=0) - other.offset))
     other.gain.copy_(gain - 1)
     return other
+
+
+@torch.no_grad()
+def same_means(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
+    """A copy whose offset gives every pixel the mean that it has in y, by bisection: moments do not
+    tell how far beyond black or white a pixel is that was cut off there."""
+    other = damage.copied()
+    shown = without_pattern(damage)(x) * (1 + damage.gain)
+    # A pixel that is always black may be just that.
+    wanted = y.mean(dim=0).clamp(-0.998, 0.998)
+    low, high = torch.full_like(wanted, -2.0), torch.full_like(wanted, 2.0)
+    for _ in range(12):
+        middle = (low + high) / 2
+        dark = (shown + middle).clamp(-1, 1).mean(dim=0) < wanted
+        low, high = torch.where(dark, middle, low), torch.where(dark, high, middle)
+    other.offset.copy_((low + high) / 2)
+    return other
+
+
+@torch.no_grad()
+def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
+    """Copies whose blur takes from x the power that y lacks: a Gaussian one as wide and as long, a
+    flat one (motion, defocus), and the symmetric kernel itself."""
+    sharp = damage.copied()
+    plain = ComposedDamage(damage.shape, damage.size)
+    for name in ("sharpness", "flatness", "kernel"):
+        sharp.get_parameter(name).copy_(plain.get_parameter(name))
+    kernel = _missing(_power(sharp(x)), _power(y), damage.size)
+    # Far out there is little but chance, which counts most in moments.
+    near = (kernel - FAR_OUT * kernel.max()).clamp(min=0)
+    near = near / near.sum()
+    r = torch.arange(damage.size) - damage.size // 2
+    rows, columns = torch.meshgrid(r.float(), r.float(), indexing="ij")
+    down, across, both = ((near * a).sum() for a in (rows**2, columns**2, rows * columns))
+    # Narrower than a third of a pixel is no blur at all.
+    spread = torch.stack([torch.stack([down, both]), torch.stack([both, across])])
+    spread = spread + 0.05 * torch.eye(2)
+    # (a rows + b columns)^2 + (c columns)^2 is the quadratic form of the inverse.
+    (a, _), (b, c) = torch.linalg.cholesky(spread.inverse()).tolist()
+    for flatness, wider in ((0.0, 1.0), (1.2, 1.6)):
+        other = sharp.copied()
+        other.sharpness.copy_(torch.tensor([a, b, c]) / wider)
+        other.flatness.fill_(flatness)
+        yield other
+    other = sharp.copied()
+    other.sharpness.copy_(torch.tensor([a, b, c]))
+    rest = (kernel / kernel.max()).clamp(min=1e-3).log() - other.blur_kernel().log()
+    other.kernel.copy_((rest - rest.flatten()[kernel.argmax()]).clamp(-6, 6))
+    yield other
+
+
+def _power(images: Tensor) -> Tensor:
+    """Mean power (h, w) of what differs among images, by frequency, their borders faded out."""
+    height, width = images.shape[2:]
+    window = torch.hann_window(height, False)[:, None] * torch.hann_window(width, False)
+    apart = (images - images.mean(dim=0)) * window
+    power: Tensor = torch.fft.fft2(apart).abs().square().mean(dim=(0, 1))
+    return power
+
+
+def _missing(power: Tensor, left: Tensor, size: int) -> Tensor:
+    """The symmetric kernel (size, size), not negative, sum one, that leaves ``left`` of ``power``,
+    whatever the contrast."""
+    height, width = power.shape
+    down, across = torch.fft.fftfreq(height) * height, torch.fft.fftfreq(width) * width
+    low = torch.hypot(down[:, None], across[None]) < 1.6
+    low[0, 0] = False
+    share = left / (power + 1e-4 * power.mean())
+    amplitude = (share / (left[low].sum() / power[low].sum()).clamp(min=1e-6)).clamp(0, 1).sqrt()
+    amplitude[0, 0] = 1.0
+    shift = (size // 2, size // 2)
+    kernel: Tensor = torch.fft.ifft2(amplitude).real.clamp(min=0)
+    kernel = kernel.roll(shift, (0, 1))[:size, :size]
+    return kernel / kernel.sum().clamp(min=1e-6)
+
+
+FAR_OUT = 0.1
+"""Share of a kernel's largest weight that may be chance."""
+RARE = 0.02
+"""Share of pixels below which an odd grey value may be chance."""
+
+
+@torch.no_grad()
+def impulses(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
+    """Copies in which lost pixels take the grey value, or the two, that y has most too often."""
+    whole = damage.copied()
+    whole.chance[:2] = ComposedDamage(damage.shape).chance[:2]
+    now, wanted, shown = _histogram(whole(x)), _histogram(y), _levels(y)
+    kept, values = torch.ones(()), torch.zeros(0, dtype=torch.long)
+    for count in range(1, 3):
+        excess = wanted - kept * now
+        excess[values] = 0.0
+        if excess.max() < RARE:
+            return
+        values = torch.cat([values, excess.argmax(dim=0, keepdim=True)])
+        greys = torch.stack([shown[shown // 4 == value].mode().values for value in values])
+        # Where every pixel is kept with one chance, so are those of all other values together.
+        kept = ((1 - wanted[values].sum()) / (1 - now[values].sum()).clamp(min=1e-3)).clamp(0.02, 1)
+        lost = (wanted[values] - kept * now[values]).clamp(min=0)
+        other = whole.copied()
+        # The second kind goes over the first.
+        share = lost / (1 - torch.cat([lost[1:], lost.new_zeros(1)]))
+        other.chance[:count] = share.clamp(0.01, 0.98).logit()
+        other.value[:count] = greys / 127.5 - 1
+        other.spread[:count] = 0.0
+        yield other
+
+
+def _histogram(images: Tensor) -> Tensor:
+    """Share (64,) of the pixels at each four of 256 levels of [-1, 1].
+
+    Generated black is not always quite black.
+    """
+    levels = _levels(images) // 4
+    return torch.bincount(levels, minlength=64) / len(levels)
+
+
+def _levels(images: Tensor) -> Tensor:
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().long().flatten()
 
 
 COPIED = 0.15

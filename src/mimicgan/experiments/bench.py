@@ -95,6 +95,11 @@ class Bench:
         return Damage.load(path, self.prior)
 
     @cached_property
+    def prior_digest(self) -> str:
+        """Digest of the prior with what belongs to no network: its bank, box and mismatch."""
+        return self.prior.sha256()[:12]
+
+    @cached_property
     def weights(self) -> dict[str, str]:
         """Digest of each network that there is."""
         parts = {

@@ -95,6 +95,7 @@ def key_of(unit: Unit, bench: Bench, options: ExperimentOptions) -> str:
         "settings": method.settings(),
         "damage": {} if method.of_clean else case.settings,
         "weights": {name: bench.weights[name] for name in used if name in bench.weights},
+        "prior": bench.prior_digest if "generator" in used else None,
     }
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -120,7 +121,8 @@ def measure(unit: Unit, bench: Bench) -> Measurement:
     strangers = unit.case.strangers
     if strangers is not None:
         truth = strangers(len(truth), bench.prior.image_shape, draw())
-    seed = draw().initial_seed() % 2**31
+    # Drawn, not the state itself: the method's random numbers must not be those of the damage.
+    seed = int(torch.randint(2**31, (), generator=draw()))
     if unit.case.adversary is not None:
         observed = unit.case.adversary(bench, truth, labels, seed)
     else:

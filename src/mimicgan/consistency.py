@@ -1,0 +1,81 @@
+"""What the observations hold comes through: restored images are taken towards those that the learnt
+damage turns into the observations, as far as both can be trusted."""
+
+import torch
+from torch import Tensor
+
+from mimicgan.damage import ComposedDamage
+
+STEPS = 20
+RATE = 0.06
+"""Step of Adam at first, of [-1, 1]; it falls to a tenth."""
+CALM = 0.1
+"""Slope below which steps are shorter: where nothing is missing, nothing is to move."""
+EXACT = 3e-4
+"""Mean square error, of [-1, 1], of the best learnt damage: no less is asked of a pixel."""
+MOST = 10.0
+"""Factor at most by which a restorer is further off on real images than on generated ones."""
+TRIED = 64
+"""Generated images on which the steps are tried."""
+NEARER = 0.85
+"""Share of the restorer's mean square error that may be left after the steps: where it has drawn
+from the observations what there is, it is worth more than they are."""
+ODD = 3.0
+"""Factor from which a pixel's residual is more than the restorer's error explains."""
+
+
+def consistent(damage: ComposedDamage, y: Tensor, x: Tensor, slack: Tensor) -> Tensor:
+    """Images near restored ones x that ``damage`` turns into y, all (n, c, h, w) in [-1, 1].
+
+    Steps on the sum of |f(x') - y|^2 / slack + |x' - x|^2, each image by itself. ``slack``
+    (c, h, w) is the error of a pixel of f over that of a pixel of x, both mean squares; f is
+    ``damage`` without what is random.
+    """
+    still = damage.still()
+    first, second = torch.zeros_like(x), torch.zeros_like(x)
+    near = x
+    for step in range(STEPS):
+        near = near.detach().requires_grad_(True)
+        with torch.enable_grad():
+            loss = ((still(near) - y).square() / slack + (near - x).square()).sum() / 2
+            (slope,) = torch.autograd.grad(loss, near)
+        first.lerp_(slope, 0.2)
+        second.lerp_(slope.square(), 0.1)
+        mean, size = first / (1 - 0.8 ** (step + 1)), second / (1 - 0.9 ** (step + 1))
+        rate = RATE * (1 - 0.9 * step / STEPS)
+        near = near.detach() - rate * mean / (size.sqrt() + CALM)
+    return near.clamp(-1, 1)
+
+
+@torch.no_grad()
+def slack_of(
+    damage: ComposedDamage,
+    clean: Tensor,
+    simulated: Tensor,
+    again: Tensor,
+    y: Tensor,
+    restored: Tensor,
+) -> Tensor | None:
+    """The slack (c, h, w) of ``consistent`` for ``damage`` and a restorer; None where the steps
+    would bring images hardly nearer.
+
+    ``simulated`` are generated images ``clean`` damaged, ``again`` what is restored of them, and
+    ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]. How much further the residuals
+    of the real ones are from zero tells how much further off the restorer is on them.
+    """
+    still = damage.still()
+    noise = (simulated - still(clean)).square().mean(dim=0)
+    ours, theirs = (
+        (still(images) - shown).square().mean(dim=0)
+        for images, shown in ((again, simulated), (restored, y))
+    )
+    beyond = (theirs - noise).mean() / (ours - noise).mean().clamp(min=1e-6)
+    factor = beyond.clamp(1, MOST)
+    odd = (theirs - ODD * (noise + factor * ours)).clamp(min=0)
+    error = (again - clean).square().mean().clamp(min=1e-6)
+    slack: Tensor = (noise + odd + EXACT) / (factor * error)
+    few = slice(TRIED)
+    off = clean[few] + factor.sqrt() * (again[few] - clean[few])
+    before = (off - clean[few]).square().mean()
+    after = (consistent(damage, simulated[few], off, slack) - clean[few]).square().mean()
+    return slack if after < NEARER * before else None

@@ -1,0 +1,129 @@
+"""What a damage is that shows in the observations before any search."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mimicgan.damage import ComposedDamage
+from mimicgan.fit import _various
+from mimicgan.images import rounded
+from mimicgan.variations import impulses, same_means, same_power
+
+SHAPE = (1, 28, 28)
+
+
+def _plain() -> ComposedDamage:
+    return ComposedDamage(SHAPE).requires_grad_(False)
+
+
+def _line(angle: float, length: float, size: int = 15) -> Tensor:
+    """A line of even weight, drawn without any of the package's code."""
+    kernel = torch.zeros(size, size)
+    for t in torch.linspace(-length / 2, length / 2, 400).tolist():
+        row, column = (size // 2 + t * f(angle) for f in (math.sin, math.cos))
+        kernel[round(row), round(column)] += 1
+    return kernel / kernel.sum()
+
+
+def _disk(radius: float, size: int = 15) -> Tensor:
+    r = torch.arange(size) - size // 2
+    inside = (torch.hypot(r[:, None].float(), r[None].float()) <= radius).float()
+    return inside / inside.sum()
+
+
+def _blurred(x: Tensor, kernel: Tensor) -> Tensor:
+    pad = kernel.shape[0] // 2
+    return functional.conv2d(functional.pad(x, (pad,) * 4, mode="reflect"), kernel[None, None])
+
+
+def _alike(found: Tensor, kernel: Tensor) -> float:
+    kernel = functional.pad(kernel, ((found.shape[0] - kernel.shape[0]) // 2,) * 4)
+    return float((found * kernel).sum() / found.norm() / kernel.norm())
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [_line(0.5, 7), _line(2.2, 9), _disk(2.5), _disk(3.5)],
+    ids=["line", "longer line", "disk", "larger disk"],
+)
+def test_a_blur_shows_in_the_power_that_it_took(fashion, kernel: Tensor) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    half = len(x) // 2
+    y = _blurred(x[:half], kernel)
+    for contrast in (1.0, 0.4):
+        found = [each.blur_kernel() for each in same_power(_plain(), x[half:], contrast * y)]
+        assert max(_alike(each, kernel) for each in found) > 0.8
+        assert all(float(each.sum()) == pytest.approx(1) for each in found)
+
+
+def test_what_is_not_blurred_gets_no_blur(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    half = len(x) // 2
+    for each in same_power(_plain(), x[half:], x[:half]):
+        assert each.blur_kernel().max() > 0.5
+
+
+def test_a_flat_blur_is_even_inside_and_nothing_outside() -> None:
+    damage = _plain()
+    damage.sharpness.copy_(torch.tensor([1 / 4, 0.0, 1 / 4]))
+    damage.flatness.fill_(2.0)
+    kernel = damage.blur_kernel() / damage.blur_kernel().max()
+    middle = kernel.shape[0] // 2
+    assert (kernel[middle, middle - 2 : middle + 3] > 0.9).all()
+    assert (kernel[middle, middle + 6 :] < 0.01).all()
+
+
+@pytest.mark.parametrize(("white", "black"), [(0.1, 0.1), (0.3, 0.0), (0.0, 0.4), (0.05, 0.25)])
+def test_lost_pixels_show_in_greys_that_are_too_frequent(
+    fashion, white: float, black: float
+) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    half = len(x) // 2
+    draw = torch.rand(x[:half].shape, generator=torch.Generator().manual_seed(0))
+    y = torch.where(draw < white, 1.0, torch.where(draw > 1 - black, -1.0, x[:half]))
+    damage = list(impulses(_plain(), x[half:], y))[-1]
+    damage.generator = torch.Generator().manual_seed(1)
+    again = rounded(damage(x[half:]))
+    for grey in (-1, 1):
+        assert float((again == grey).float().mean()) == pytest.approx(
+            float((y == grey).float().mean()), abs=0.03
+        )
+    whole = (again != 1) & (again != -1)
+    torch.testing.assert_close(again[whole], x[half:][whole])
+
+
+def test_where_no_grey_is_too_frequent_nothing_was_lost(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    half = len(x) // 2
+    assert not list(impulses(_plain(), x[half:], x[:half]))
+
+
+def test_an_offset_is_found_whatever_is_cut_off(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    half = len(x) // 2
+    offset = 0.9 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
+    y = (x[:half] + offset).clamp(-1, 1)
+    assert (y.abs() == 1).float().mean() > 0.4
+    found = same_means(_plain(), x[half:], y)
+    again = (x[half:] + found.offset).clamp(-1, 1)
+    assert (again.mean(dim=0) - y.mean(dim=0)).abs().max() < 0.01
+    varied = y.std(dim=0) > 0.3
+    assert (found.offset - offset)[varied].abs().mean() < 0.25 * offset[varied].abs().mean()
+
+
+def test_parents_are_of_several_kinds() -> None:
+    def blurred(width: float) -> ComposedDamage:
+        damage = _plain()
+        damage.sharpness.copy_(torch.tensor([1 / width, 0.0, 1 / width]))
+        return damage
+
+    noisy = _plain()
+    noisy.noise[0] = 0.1
+    ranked = [(float(i), blurred(1 + i)) for i in range(5)] + [(9.0, noisy), (10.0, _plain())]
+    kept = [value for value, _ in _various(ranked, 4, 2)]
+    assert kept == [0, 1, 9, 10]
+    # With nothing else left, more of a kind.
+    assert [value for value, _ in _various(ranked, 5, 2)] == [0, 1, 2, 9, 10]
