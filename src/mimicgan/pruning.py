@@ -63,9 +63,10 @@ round numbers, as a negative and lost pixels have them."""
 BLUR = {"sharpness", "flatness", "kernel"}
 """Parts that no others make up for, and that few observations tell well: a wrong kernel looks like
 the right one, and restores badly."""
+WIDER = (("flatness",), ("sharpness",), ("curve",))
 WIDTHS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
-"""Factors of the sharpness of a blur that is made simpler, tried one after another, each on the
-best so far."""
+"""Factors of the sharpness of a blur where one of ``WIDER`` is made simpler, tried one after
+another, each on the best so far."""
 
 
 def pruned(
@@ -114,8 +115,8 @@ def pruned(
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
-        if part in (("flatness",), ("sharpness",)):
-            # Another shape is as wide at another sharpness, and a round one is not refined again.
+        if part in WIDER and "sharpness" in other.parts():
+            # Another shape or tone has another width, and a round blur is not refined again.
             for factor in WIDTHS:
                 wider = other.copied()
                 wider.sharpness.mul_(factor)
