@@ -54,6 +54,16 @@ def test_an_image_is_restored_alike_in_any_company() -> None:
     torch.testing.assert_close(consistent(damage, damage(x[:1]), guess[:1], slack), whole[:1])
 
 
+def test_many_images_take_their_steps_in_parts_and_under_inference_mode(monkeypatch) -> None:
+    damage, x = _half_covered(), _images(5)
+    slack = torch.full(SHAPE, 1e-2)
+    whole = consistent(damage, damage(x), _guess(x), slack)
+    monkeypatch.setattr("mimicgan.consistency.AT_ONCE", 2 * slack.numel())
+    with torch.inference_mode():
+        again = consistent(damage, damage(x), _guess(x), slack.clone())
+    torch.testing.assert_close(again.clone(), whole)
+
+
 def test_noise_that_the_damage_makes_is_no_trace_of_the_image() -> None:
     damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
     damage.generator = torch.Generator().manual_seed(0)

@@ -7,6 +7,8 @@ from torch import Tensor
 from mimicgan.damage import ComposedDamage
 
 STEPS = 20
+AT_ONCE = 400_000
+"""Pixels, of all channels, of the images that take a step together: their gradient takes room."""
 RATE = 0.06
 """Step of Adam at first, of [-1, 1]; it falls to a tenth."""
 CALM = 0.1
@@ -24,6 +26,7 @@ ODD = 3.0
 """Factor from which a pixel's residual is more than the restorer's error explains."""
 
 
+@torch.inference_mode(False)
 def consistent(damage: ComposedDamage, y: Tensor, x: Tensor, slack: Tensor) -> Tensor:
     """Images near restored ones x that ``damage`` turns into y, all (n, c, h, w) in [-1, 1].
 
@@ -31,7 +34,14 @@ def consistent(damage: ComposedDamage, y: Tensor, x: Tensor, slack: Tensor) -> T
     (c, h, w) is the error of a pixel of f over that of a pixel of x, both mean squares; f is
     ``damage`` without what is random.
     """
-    still = damage.still()
+    still, count = damage.still(), max(1, AT_ONCE // slack.numel())
+    parts = zip(torch.split(y, count), torch.split(x, count), strict=True)
+    # Callers may run under inference_mode, whose tensors can take no part in a gradient.
+    return torch.cat([_stepped(still, a.clone(), b.clone(), slack.clone()) for a, b in parts])
+
+
+def _stepped(still: ComposedDamage, y: Tensor, x: Tensor, slack: Tensor) -> Tensor:
+    y, x = y.detach(), x.detach()
     first, second = torch.zeros_like(x), torch.zeros_like(x)
     near = x
     for step in range(STEPS):

@@ -61,8 +61,7 @@ class Damage:
         x, slack = self.guess(y, batch), self.slack
         if slack is None or not isinstance(self.surrogate, ComposedDamage):
             return x
-        parts = zip(torch.split(y, batch), torch.split(x, batch), strict=True)
-        return torch.cat([consistent(self.surrogate, *part, slack) for part in parts])
+        return consistent(self.surrogate, y, x, slack)
 
     @torch.no_grad()
     def guess(self, y: Tensor, batch: int = 500) -> Tensor:
