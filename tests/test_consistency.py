@@ -69,12 +69,12 @@ def test_noise_that_the_damage_makes_is_no_trace_of_the_image() -> None:
     damage.generator = torch.Generator().manual_seed(0)
     again, off = clean + 0.1 * _images(200, 2), clean + 0.2 * _images(200, 2)
     damage.noise[0] = 0.0
-    exact = slack_of(damage, clean, damage(clean), again, clean, off)
+    exact = slack_of(damage, clean, damage(clean), again, clean, off, 0.85)
     # Twice as far off means four times the mean square.
     error = float((again - clean).square().mean())
     assert float(exact.mean()) == pytest.approx(EXACT / (4 * error), rel=0.05)
     damage.noise[0] = 0.1
-    noisy = slack_of(damage, clean, damage(clean), again, damage(clean), again)
+    noisy = slack_of(damage, clean, damage(clean), again, damage(clean), again, 0.85)
     assert float(noisy.mean()) == pytest.approx((0.1**2 + EXACT) / error, rel=0.1)
 
 
@@ -83,14 +83,14 @@ def test_where_noise_hides_more_than_a_restorer_misses_nothing_is_asked() -> Non
     damage.generator = torch.Generator().manual_seed(0)
     damage.noise[0] = 0.3
     again = (clean + 0.1 * _images(200, 2)).clamp(-1, 1)
-    assert slack_of(damage, clean, damage(clean), again, damage(clean), again) is None
+    assert slack_of(damage, clean, damage(clean), again, damage(clean), again, 0.85) is None
 
 
 def test_a_pixel_that_the_damage_gets_wrong_is_not_asked() -> None:
     damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
     again, y = clean + 0.1 * _images(200, 2), clean.clone()
     y[:, :, 0] = _images(200, 3)[:, :, 0]
-    slack = slack_of(damage, clean, clean, again, y, again)
+    slack = slack_of(damage, clean, clean, again, y, again, 0.85)
     assert slack[:, 0].min() > 20 * slack[:, 1:].max()
 
 

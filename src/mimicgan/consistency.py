@@ -19,9 +19,6 @@ MOST = 10.0
 """Factor at most by which a restorer is further off on real images than on generated ones."""
 TRIED = 64
 """Generated images on which the steps are tried."""
-NEARER = 0.85
-"""Share of the restorer's mean square error that may be left after the steps: where it has drawn
-from the observations what there is, it is worth more than they are."""
 ODD = 3.0
 """Factor from which a pixel's residual is more than the restorer's error explains."""
 
@@ -65,9 +62,10 @@ def slack_of(
     again: Tensor,
     y: Tensor,
     restored: Tensor,
+    left: float,
 ) -> Tensor | None:
     """The slack (c, h, w) of ``consistent`` for ``damage`` and a restorer; None where the steps
-    would bring images hardly nearer.
+    would leave more than the share ``left`` of the mean square error.
 
     ``simulated`` are generated images ``clean`` damaged, ``again`` what is restored of them, and
     ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]. How much further the residuals
@@ -88,4 +86,4 @@ def slack_of(
     off = clean[few] + factor.sqrt() * (again[few] - clean[few])
     before = (off - clean[few]).square().mean()
     after = (consistent(damage, simulated[few], off, slack) - clean[few]).square().mean()
-    return slack if after < NEARER * before else None
+    return slack if after < left * before else None

@@ -67,14 +67,19 @@ def fit_damage(
             callback(Step(next(tried), "search", apart, apart))
         return apart
 
-    refined = []
-    for start in _search(shape, bank[: settings.sample], y, guesses, trial, settings, generator):
-        refine(start, bank, distance, settings, settings.short_steps, generator, callback)
-        refined.append((value(start, large), start))
-    best = min(refined, key=_first)[1]
-    refine(best, bank, distance, settings, settings.long_steps, generator, callback)
+    def stepped(
+        damage: ComposedDamage, steps: int, gone: frozenset[str] = frozenset()
+    ) -> tuple[float, ComposedDamage]:
+        # Where pixels are replaced at random, gradients are rough, and may lead away.
+        before = damage.copied()
+        refine(damage, bank, distance, settings, steps, generator, callback, gone)
+        return min(((value(each, large), each) for each in (before, damage)), key=_first)
+
+    starts = _search(shape, bank[: settings.sample], y, guesses, trial, settings, generator)
+    best = min((stepped(start, settings.short_steps) for start in starts), key=_first)[1]
+    best = stepped(best, settings.long_steps)[1]
     best, gone = pruned(best, bank, distance, settings, generator, callback, guesses)
-    refine(best, bank, distance, settings, settings.long_steps, generator, callback, gone)
+    best = stepped(best, settings.long_steps, gone)[1]
     plain = ComposedDamage(shape).requires_grad_(False).eval()
     gain = value(plain, large) - value(best, large)
     if undamaged := gain < settings.margin:

@@ -51,13 +51,17 @@ class MatchSettings(FitSettings):
     random_share: float = 0.25
     """Share of those pairs that get a random damage instead where the fit is not good: insurance
     against a wrong one."""
+    asked_again: float = 0.85
+    """Share of the restorer's mean square error that may be left, on generated images, after steps
+    towards the observations; else there are none: where the restorer has drawn from them what there
+    is, it is worth more than they are."""
     fewest: int = 4
     """With fewer observations nothing is fitted and the universal restorer is used."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch, turns=self.turns)
-        within(0, 1, random_share=self.random_share)
+        within(0, 1, random_share=self.random_share, asked_again=self.asked_again)
 
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
@@ -147,7 +151,7 @@ def _with_restorer(
 
     def learn_pattern(generator: torch.Generator) -> None:
         nonlocal damage, misfit
-        so_far = with_slack(Damage(damage, restorer), y, bank, generator)
+        so_far = with_slack(Damage(damage, restorer), y, bank, settings.asked_again, generator)
         damage = paired_pattern(damage, so_far.restore(y), y, so_far.guess(y))
         misfit = simulated_misfit(replace(so_far, surrogate=damage), y, bank, mismatch, generator)
         if misfit > max(fit.misfit, settings.good_misfit):
@@ -169,21 +173,23 @@ def _with_restorer(
         # None are left where what was learnt does not fit.
         if turns:
             learn_pattern(generator)
-    both = with_slack(Damage(damage, restorer), y, bank, generator)
+    both = with_slack(Damage(damage, restorer), y, bank, settings.asked_again, generator)
     misfit = max(misfit, restored_misfit(both, y, bank, mismatch, generator))
     return misfit, both if misfit < settings.good_misfit else replace(both, slack=None)
 
 
 @torch.no_grad()
-def with_slack(damage: Damage, y: Tensor, bank: Tensor, generator: torch.Generator) -> Damage:
+def with_slack(
+    damage: Damage, y: Tensor, bank: Tensor, left: float, generator: torch.Generator
+) -> Damage:
     """The damage, which then takes what it restores towards what observations such as y show, where
-    that brings images nearer."""
+    no more than the share ``left`` of the restorer's error is left by that."""
     if not isinstance(damage.surrogate, ComposedDamage):
         return damage
     y, clean = some(y, 2 * JUDGES, generator), bank[:JUDGES]
     simulated = damage.simulate(clean, generator)
     again, restored = damage.guess(simulated), damage.guess(y)
-    slack = slack_of(damage.surrogate, clean, simulated, again, y, restored)
+    slack = slack_of(damage.surrogate, clean, simulated, again, y, restored, left)
     return replace(damage, slack=slack)
 
 
