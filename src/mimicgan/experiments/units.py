@@ -95,8 +95,10 @@ def key_of(unit: Unit, bench: Bench, options: ExperimentOptions) -> str:
         "settings": method.settings(),
         "damage": {} if method.of_clean else case.settings,
         "weights": {name: bench.weights[name] for name in used if name in bench.weights},
-        "prior": bench.prior_digest if "generator" in used else None,
     }
+    if {"generator", "restorer"} <= set(method.weights):
+        # A fit learns from its bank, and its misfit is in units of the prior's.
+        parts["prior"] = bench.prior_digest
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
