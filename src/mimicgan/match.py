@@ -35,10 +35,13 @@ class MatchSettings(FitSettings):
     """Numbers of the default method: those of the fit, and of the restorer made for it."""
 
     attempts: int = 2
-    """Fits at most; a further one is made where the best so far is not good, or where the restorer
+    """Fits at most; a further one is made where the best so far is not sure, or where the restorer
     that was made for it shows that it is wrong."""
+    sure_misfit: float = 0.3
+    """Misfit below which no further fit is tried: chance alone rarely makes as much."""
     good_misfit: float = 0.6
-    """Misfit below which no further fit is tried."""
+    """Misfit below which a damage is trusted: its restorer sees no other, and restored images are
+    taken towards the observations."""
     restorer_steps: int = 900
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 1500
@@ -106,9 +109,9 @@ def match(
     damages: list[tuple[float, Damage]] = []
     left = settings.attempts
     # A restorer can show that a damage is wrong whose images look right.
-    while left and (not damages or damages[-1][0] >= settings.good_misfit):
+    while left and (not damages or damages[-1][0] >= settings.sure_misfit):
         fits: list[Fit] = []
-        while left and (not fits or fits[-1].misfit >= settings.good_misfit):
+        while left and (not fits or fits[-1].misfit >= settings.sure_misfit):
             fits.append(
                 fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal)
             )
