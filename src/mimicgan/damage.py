@@ -38,6 +38,12 @@ def knots() -> Tensor:
     return even - 0.95 / (2 * math.pi) * (2 * math.pi * even).sin()
 
 
+def offsets(size: int) -> tuple[Tensor, ...]:
+    """How far each place of a kernel (size, size) is from its centre, down and across."""
+    r = torch.arange(size) - size // 2
+    return torch.meshgrid(r.float(), r.float(), indexing="ij")
+
+
 class ComposedDamage(nn.Module):
     """Images (n, c, h, w) in [-1, 1] -> damaged images of the same shape and range.
 
@@ -122,11 +128,10 @@ class ComposedDamage(nn.Module):
 
         A Gaussian, as a line or a disk of even weight where it is flat, times what is left.
         """
-        r = torch.arange(self.size) - self.size // 2
-        rows, columns = torch.meshgrid(r.float(), r.float(), indexing="ij")
+        rows, columns = offsets(self.size)
         a, b, c = self.sharpness
         apart = (a * rows + b * columns) ** 2 + (c * columns) ** 2
-        # So large a distance counts as none nearer would: powers of it must stay finite.
+        # Powers of far distances must stay finite; so far out the weight is nothing anyway.
         logits = -0.5 * apart.clamp(1e-6, 100) ** self.flatness.exp().clamp(max=8) + self.kernel
         kernel: Tensor = logits.flatten().softmax(0).view(self.size, self.size)
         return kernel
@@ -251,7 +256,7 @@ class ComposedDamage(nn.Module):
         noise, which could make white of some and black of others. Columns and rows that
         show others have no gradient, and the grain of each pixel is best as it was found.
         """
-        on = self.parts() | {part[0] for part in PARTS if {"sharpness", "curve", "gain"} & {*part}}
+        on = self.parts() | {"sharpness", "curve", "gain"}
         names = [name for part in PARTS if part[0] in on for name in part]
         still = {"grain"} if len(self.colour) > 1 else {"grain", "colour"}
         if not self.spread.any():

@@ -152,6 +152,7 @@ class Damage:
         whole = card.get("sha256") in (None, fingerprint(tensors))
         if not whole or not isinstance(misfit, float | int | None):
             raise UserError(f"{path} is damaged (SHA-256 differs); copy it again, or {REMEDY}")
+        slack = tensors.get("slack")
         there = {key.partition(".")[0] for key in tensors}
         try:
             parts = [
@@ -160,12 +161,11 @@ class Damage:
                 else nn.Identity()
                 for name, make in (("surrogate", ComposedDamage), ("restorer", Restorer))
             ]
+            if slack is not None and (slack.shape != prior.image_shape or not (slack > 0).all()):
+                raise ValueError("no slack of such images")
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path} is damaged or of another version; {REMEDY}") from error
         surrogate, restorer = (part.requires_grad_(False) for part in parts)
-        slack = tensors.get("slack")
-        if slack is not None and (slack.shape != prior.image_shape or not (slack > 0).all()):
-            raise UserError(f"{path} is damaged or of another version; {REMEDY}")
         return cls(surrogate, restorer, misfit, slack=slack)
 
 

@@ -154,7 +154,7 @@ def _with_restorer(
 
     def learn_pattern(generator: torch.Generator) -> None:
         nonlocal damage, misfit
-        so_far = with_slack(Damage(damage, restorer), y, bank, settings.asked_again, generator)
+        so_far = with_slack(damage, restorer, y, bank, settings.asked_again, generator)
         damage = paired_pattern(damage, so_far.restore(y), y, so_far.guess(y))
         misfit = simulated_misfit(replace(so_far, surrogate=damage), y, bank, mismatch, generator)
         if misfit > max(fit.misfit, settings.good_misfit):
@@ -176,23 +176,27 @@ def _with_restorer(
         # None are left where what was learnt does not fit.
         if turns:
             learn_pattern(generator)
-    both = with_slack(Damage(damage, restorer), y, bank, settings.asked_again, generator)
+    both = with_slack(damage, restorer, y, bank, settings.asked_again, generator)
     misfit = max(misfit, restored_misfit(both, y, bank, mismatch, generator))
     return misfit, both if misfit < settings.good_misfit else replace(both, slack=None)
 
 
 @torch.no_grad()
 def with_slack(
-    damage: Damage, y: Tensor, bank: Tensor, left: float, generator: torch.Generator
+    surrogate: ComposedDamage,
+    restorer: nn.Module,
+    y: Tensor,
+    bank: Tensor,
+    left: float,
+    generator: torch.Generator,
 ) -> Damage:
-    """The damage, which then takes what it restores towards what observations such as y show, where
+    """Both as a damage that takes what it restores towards what observations such as y show, where
     no more than the share ``left`` of the restorer's error is left by that."""
-    if not isinstance(damage.surrogate, ComposedDamage):
-        return damage
+    damage = Damage(surrogate, restorer)
     y, clean = some(y, 2 * JUDGES, generator), bank[:JUDGES]
     simulated = damage.simulate(clean, generator)
     again, restored = damage.guess(simulated), damage.guess(y)
-    slack = slack_of(damage.surrogate, clean, simulated, again, y, restored, left)
+    slack = slack_of(surrogate, clean, simulated, again, y, restored, left)
     return replace(damage, slack=slack)
 
 

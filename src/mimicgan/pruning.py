@@ -128,11 +128,13 @@ def pruned(
                 matched = same_greys(other, large, distance.y, falling=falling)
                 if (nearer := value(matched)) < apart:
                     other, apart = matched, nearer
-        if lowest + spare(other, part) < apart < lowest + settings.hopeless:
+        limit = lowest + spare(other, part)
+        if limit < apart < lowest + settings.hopeless:
             steps = settings.pruning_steps
             refine(other, bank, distance, settings, steps, generator, callback, without)
             apart = value(other)
-        if apart < lowest + spare(other, part):
+            limit = lowest + spare(other, part)
+        if apart < limit:
             damage, gone = other, without
             if apart < lowest:
                 lowest, nearest = apart, shares(other)

@@ -87,9 +87,8 @@ def band_powers(x: Tensor) -> Tensor:
     A wide blur hardly changes the pixels when it grows wider, but takes whole octaves away.
     """
     height, width = x.shape[2:]
-    window = torch.hann_window(height, False)[:, None] * torch.hann_window(width, False)
     level = x.mean(dim=(2, 3), keepdim=True)
-    power = torch.fft.rfft2((x - level) * window, norm="ortho").abs().square()
+    power = torch.fft.rfft2(faded(x - level), norm="ortho").abs().square()
     down, across = torch.fft.fftfreq(height).abs() * height, torch.fft.rfftfreq(width) * width
     ends = torch.tensor(BANDS)
     rows, columns = torch.bucketize(down, ends), torch.bucketize(across, ends)
@@ -99,6 +98,13 @@ def band_powers(x: Tensor) -> Tensor:
     sizes = torch.bincount(band, minlength=len(BANDS) ** 2)
     total = x.new_zeros(*x.shape[:2], len(sizes)).index_add(2, band, power[..., low])
     return (total[..., sizes > 0] / sizes[sizes > 0] + FAINT).log().flatten(1)
+
+
+def faded(x: Tensor) -> Tensor:
+    """x (n, c, h, w) faded to zero at the borders, which a spectrum would count as edges."""
+    height, width = x.shape[2:]
+    window = torch.hann_window(height, False)[:, None] * torch.hann_window(width, False)
+    return x * window
 
 
 def thinned(x: Tensor, count: int = 400) -> Tensor:

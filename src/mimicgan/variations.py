@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage, knots
+from mimicgan.damage import ComposedDamage, knots, offsets
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.pattern import covered, paired_signs, without_pattern
-from mimicgan.set_distance import thinned
+from mimicgan.set_distance import faded, thinned
 
 
 def matched(
@@ -127,8 +127,7 @@ def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[Compose
     # Far out there is little but chance, which counts most in moments.
     near = (kernel - FAR_OUT * kernel.max()).clamp(min=0)
     near = near / near.sum()
-    r = torch.arange(damage.size) - damage.size // 2
-    rows, columns = torch.meshgrid(r.float(), r.float(), indexing="ij")
+    rows, columns = offsets(damage.size)
     down, across, both = ((near * a).sum() for a in (rows**2, columns**2, rows * columns))
     # Narrower than a third of a pixel is no blur at all.
     spread = torch.stack([torch.stack([down, both]), torch.stack([both, across])])
@@ -149,9 +148,7 @@ def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[Compose
 
 def _power(images: Tensor) -> Tensor:
     """Mean power (h, w) of what differs among images, by frequency, their borders faded out."""
-    height, width = images.shape[2:]
-    window = torch.hann_window(height, False)[:, None] * torch.hann_window(width, False)
-    apart = (images - images.mean(dim=0)) * window
+    apart = faded(images - images.mean(dim=0))
     power: Tensor = torch.fft.fft2(apart).abs().square().mean(dim=(0, 1))
     return power
 
