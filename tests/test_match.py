@@ -283,21 +283,27 @@ def test_clean_images_are_recognised_and_come_back_as_they_are(prior, fashion) -
 
 
 @pytest.mark.parametrize(
-    ("attempts", "shown", "kept", "misfit"),
-    [(2, [9.0, 0.3], 1, 0.3), (2, [0.4, 9.0], 0, 0.4), (2, [0.2], 0, 0.2), (1, [9.0], 0, 9.0)],
+    ("attempts", "shown", "fitted", "kept"),
+    [
+        (3, [9.0, 0.2], 2, 1),
+        (2, [0.4, 9.0], 2, 0),
+        (3, [0.2], 1, 0),
+        (1, [9.0], 1, 0),
+    ],
 )
 def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again(
-    prior, fashion, attempts, shown, kept, misfit, monkeypatch: pytest.MonkeyPatch
+    prior, fashion, attempts, shown, fitted, kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted = [Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), 0.1, False) for _ in shown]
-    fits, misfits = iter(fitted), iter(shown)
+    plain = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    made = [Fit(plain.copied(), 0.05, False) for _ in range(fitted)]
+    fits, misfits = iter(made), iter(shown)
     module = sys.modules["mimicgan.match"]
     monkeypatch.setattr(module, "fit_damage", lambda *_: next(fits))
     monkeypatch.setattr(module, "restored_misfit", lambda *_: next(misfits))
     y = fashion.images[:6].float() / 127.5 - 1
     damage = match(y, prior, replace(SMALL, attempts=attempts), torch.Generator().manual_seed(0))
-    assert damage.surrogate is fitted[kept].damage
-    assert damage.misfit == misfit
+    assert damage.surrogate is made[kept].damage
+    assert damage.misfit == shown[kept]
     assert next(fits, None) is next(misfits, None) is None
 
 
@@ -509,7 +515,7 @@ def test_a_fit_that_could_not_run_is_refused(slip: dict[str, int]) -> None:
         ({"restorer_steps": -1}, "restorer_steps -1 makes no sense"),
         ({"margin": float("inf")}, "margin inf makes no sense"),
         ({"random_share": 1.5}, "random_share 1.5 makes no sense"),
-        ({"turns": 0}, "turns 0 is too small"),
+        ({"trial": 1.5}, "trial 1.5 makes no sense"),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(slip: dict[str, float], hint: str) -> None:

@@ -16,7 +16,8 @@ CALM = 0.1
 EXACT = 3e-4
 """Mean square error, of [-1, 1], of the best learnt damage: no less is asked of a pixel."""
 MOST = 10.0
-"""Factor at most by which a restorer is further off on real images than on generated ones."""
+"""Factor from which a restorer cannot be further off on real images than on generated ones: it is
+the damage that is wrong."""
 TRIED = 64
 """Generated images on which the steps are tried."""
 ODD = 3.0
@@ -65,7 +66,7 @@ def slack_of(
     left: float,
 ) -> Tensor | None:
     """The slack (c, h, w) of ``consistent`` for ``damage`` and a restorer; None where the steps
-    would leave more than the share ``left`` of the mean square error.
+    would leave more than the share ``left`` of the mean square error, or the damage is wrong.
 
     ``simulated`` are generated images ``clean`` damaged, ``again`` what is restored of them, and
     ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]. How much further the residuals
@@ -78,7 +79,9 @@ def slack_of(
         for images, shown in ((again, simulated), (restored, y))
     )
     beyond = (theirs - noise).mean() / (ours - noise).mean().clamp(min=1e-6)
-    factor = beyond.clamp(1, MOST)
+    if beyond > MOST:
+        return None
+    factor = beyond.clamp(min=1)
     odd = (theirs - ODD * (noise + factor * ours)).clamp(min=0)
     error = (again - clean).square().mean().clamp(min=1e-6)
     slack: Tensor = (noise + odd + EXACT) / (factor * error)

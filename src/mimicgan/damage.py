@@ -6,6 +6,7 @@ it down.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,11 @@ class ComposedDamage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self._resampled(self._warped(x))
         x = self._stuck(self._toned(self._edged(self._blurred(x))))
-        x = x * (1 + self.gain) + self.offset
+        x = x * (1 + self.gain)
+        if self.grain.any():
+            # A pixel with noise of its own is covered, whatever became of its gain.
+            x = x.masked_fill(self.grain != 0, 0.0)
+        x = x + self.offset
         x = self._replaced(self._noisy(x))
         # Saturation, with a small gradient left where it bites.
         return x.clamp(-1, 1) + 0.01 * (x - x.detach())
@@ -137,6 +142,8 @@ class ComposedDamage(nn.Module):
         return kernel
 
     def _blurred(self, x: Tensor) -> Tensor:
+        if not self._moved("sharpness", "flatness", "kernel"):
+            return x
         pad = self.size // 2
         padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect")
         size = list(padded.shape[2:])
@@ -163,7 +170,10 @@ class ComposedDamage(nn.Module):
         if _live(self.level):
             middle = x.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
             x = x - self.level * middle
-        x, place = x.clamp(-1, 1), knots()
+        x = x.clamp(-1, 1)
+        if not self._moved("curve"):
+            return x
+        place = knots()
         low = torch.bucketize(x.detach().contiguous(), place[1:-1])
         start = self.curve[low]
         slope = self.curve.diff() / place.diff()
@@ -237,6 +247,7 @@ class ComposedDamage(nn.Module):
         other = self.copied()
         other.jitter.zero_()
         other.noise.zero_()
+        other.gain.masked_fill_(other.grain != 0, -1.0)
         other.grain.zero_()
         other.chance.fill_(-100.0)
         return other
@@ -265,15 +276,17 @@ class ComposedDamage(nn.Module):
 
     def parts(self) -> frozenset[str]:
         """The parts that are on, each by its first name: what kind of damage this is."""
-        plain = ComposedDamage(self.shape, self.size)
+        plain = _plain(self.shape, self.size)
         return frozenset(
             part[0]
             for part in (*PARTS, ("columns", "rows"))
-            if any(
-                not torch.equal(self.get_parameter(name), plain.get_parameter(name))
-                for name in part
-            )
+            if any(not torch.equal(self.get_parameter(n), plain[n]) for n in part)
         )
+
+    def _moved(self, *names: str) -> bool:
+        # Whether any of them is to get a gradient, or is not as it was made.
+        own, plain = {n: self.get_parameter(n) for n in names}, _plain(self.shape, self.size)
+        return any(p.requires_grad or not torch.equal(p, plain[n]) for n, p in own.items())
 
     def complexity(self) -> Tensor:
         """How far from the identity: a sum of absolute deviations, each part on its own scale.
@@ -304,6 +317,12 @@ class ComposedDamage(nn.Module):
             0.1 * self.kernel.abs().mean(),
         ]
         return torch.stack(parts).sum()
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _plain(shape: tuple[int, int, int], size: int) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in ComposedDamage(shape, size).named_parameters()}
 
 
 def _live(parameter: Tensor) -> bool:

@@ -35,22 +35,21 @@ class MatchSettings(FitSettings):
     """Numbers of the default method: those of the fit, and of the restorer made for it."""
 
     attempts: int = 2
-    """Fits at most; a further one is made where the best so far is not sure, or where the restorer
-    that was made for it shows that it is wrong."""
+    """Fits at most; a further one is made where the last is not sure, or where a restorer that is
+    trained for it in few steps shows that it is wrong. The best one's goes on."""
     sure_misfit: float = 0.3
     """Misfit below which no further fit is tried: chance alone rarely makes as much."""
     good_misfit: float = 0.6
     """Misfit below which a damage is trusted: its restorer sees no other, and restored images are
     taken towards the observations."""
-    restorer_steps: int = 900
+    restorer_steps: int = 1600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
-    fresh_steps: int = 1500
+    fresh_steps: int = 2400
     """The same where the prior ships no restorer to start from."""
+    trial: float = 0.25
+    """Share of them after which the restorer tells whether the damage is wrong."""
     restorer_batch: int = 64
     restorer_rate: float = 5e-3
-    turns: int = 3
-    """Parts of the restorer's training, after each of which a fixed pattern is learnt anew from
-    what it makes of the observations."""
     random_share: float = 0.25
     """Share of those pairs that get a random damage instead where the fit is not good: insurance
     against a wrong one."""
@@ -63,8 +62,9 @@ class MatchSettings(FitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch, turns=self.turns)
-        within(0, 1, random_share=self.random_share, asked_again=self.asked_again)
+        at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch)
+        shares = {"random_share": self.random_share, "trial": self.trial}
+        within(0, 1, asked_again=self.asked_again, **shares)
 
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
@@ -106,79 +106,108 @@ def match(
         if callback is not None:
             callback(step if guess is None else replace(step, estimate=lambda: guess))
 
-    damages: list[tuple[float, Damage]] = []
-    left = settings.attempts
-    # A restorer can show that a damage is wrong whose images look right.
-    while left and (not damages or damages[-1][0] >= settings.sure_misfit):
-        fits: list[Fit] = []
-        while left and (not fits or fits[-1].misfit >= settings.sure_misfit):
-            fits.append(
-                fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal)
-            )
-            left -= 1
-        fit = min(fits, key=lambda each: each.misfit)
-        # Images that no damage explains, the identity among them, are not undamaged.
-        if fit.undamaged and fit.misfit < settings.good_misfit:
-            # A restorer costs even a clean image some detail.
-            return Damage(fit.damage, nn.Identity(), fit.misfit)
-        damages.append(_with_restorer(fit, y, bank, prior, settings, generator, callback))
-    misfit, damage = min(damages, key=lambda each: each[0])
-    damage = replace(damage, misfit=misfit)
+    found: list[_Candidate] = []
+    while len(found) < settings.attempts:
+        fit = fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal)
+        found.append(_Candidate(fit, y, bank, prior, settings, generator, callback))
+        if fit.misfit < settings.sure_misfit and not fit.undamaged:
+            # A restorer can show that a damage is wrong whose images look right.
+            found[-1].train(settings.trial)
+        if found[-1].misfit < settings.sure_misfit:
+            break
+    best = min(found, key=lambda each: each.misfit)
+    # Images that no damage explains, the identity among them, are not undamaged.
+    if best.fit.undamaged and best.misfit < settings.good_misfit:
+        # A restorer costs even a clean image some detail.
+        return Damage(best.damage, nn.Identity(), best.misfit)
+    if best.fit.misfit >= settings.sure_misfit:
+        best.train(settings.trial)
+    best.train(1.0)
+    damage = best.outcome()
     if prior.restorer is not None:
-        _shrink(damage.restorer, prior.restorer, trust(misfit))
-    if misfit < WELL:
+        _shrink(damage.restorer, prior.restorer, trust(best.misfit))
+    if best.misfit < WELL:
         return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))
     return damage
 
 
-def _with_restorer(
-    fit: Fit,
-    y: Tensor,
-    bank: Tensor,
-    prior: Prior,
-    settings: MatchSettings,
-    generator: torch.Generator,
-    callback: Callable[[Step], None] | None,
-) -> tuple[float, Damage]:
-    """The fit with a restorer trained for it, and the misfit of both; a fixed pattern is learnt in
-    turn with the restorer."""
-    wrong = fit.misfit >= settings.good_misfit
-    seed = int(torch.randint(2**31, (), generator=generator))
-    restorer = warm_restorer(prior, seed)
-    damage, misfit, mismatch = fit.damage, fit.misfit, prior.mismatch
-    steps = settings.restorer_steps if prior.restorer is not None else settings.fresh_steps
-    turns: set[int] = set()
-    if has_pattern(damage):
-        turns = {steps * turn // settings.turns for turn in range(1, settings.turns)}
-    pairing = settings if wrong else replace(settings, random_share=0)
+class _Candidate:
+    """A fit with a restorer that is trained for it, a share of the steps at a time."""
 
-    def learn_pattern(generator: torch.Generator) -> None:
-        nonlocal damage, misfit
-        so_far = with_slack(damage, restorer, y, bank, settings.asked_again, generator)
-        damage = paired_pattern(damage, so_far.restore(y), y, so_far.guess(y))
-        misfit = simulated_misfit(replace(so_far, surrogate=damage), y, bank, mismatch, generator)
-        if misfit > max(fit.misfit, settings.good_misfit):
-            damage, misfit = fit.damage, fit.misfit
-            turns.clear()
+    def __init__(
+        self,
+        fit: Fit,
+        y: Tensor,
+        bank: Tensor,
+        prior: Prior,
+        settings: MatchSettings,
+        generator: torch.Generator,
+        callback: Callable[[Step], None] | None,
+    ) -> None:
+        self.fit, self.y, self.bank, self.settings = fit, y, bank, settings
+        self.generator, self.callback, self.mismatch = generator, callback, prior.mismatch
+        self.damage, self.simulated, self.misfit = fit.damage, fit.misfit, fit.misfit
+        self.patterned = has_pattern(fit.damage)
+        self.seed = int(torch.randint(2**31, (), generator=generator))
+        self.restorer = warm_restorer(prior, self.seed)
+        self.steps = settings.restorer_steps if prior.restorer is not None else settings.fresh_steps
+        self.done = 0
+        self.shown: float | None = None
 
-    def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if step in turns:
-            learn_pattern(generator)
-        return simulated_pairs(damage, bank, pairing)(step, generator)
+    def train(self, share: float) -> None:
+        """Go on until ``share`` of the steps are done; after the first of them the restorer has
+        a say in ``misfit``: one that is trained for long shows mistakes that do it no harm.
 
-    def note(step: int, loss: float) -> None:
-        if callback is not None:
-            so_far = Damage(damage, restorer)
-            callback(Step(step, "restorer", loss, loss, lambda: so_far.restore(y)))
+        A fixed pattern is learnt in turn with the restorer: at the end, and half way to it when the
+        restorer has been trained before.
+        """
+        first, settings = self.done, self.settings
+        count = round(share * self.steps) - first
+        turn = count // 2 if first else None
+        random_share = settings.random_share if self.misfit >= settings.good_misfit else 0.0
+        settings = replace(settings, random_share=random_share)
 
-    fit_restorer(restorer, pairs, steps, settings.restorer_rate, seed, note)
-    for _ in tuple(turns):
-        # None are left where what was learnt does not fit.
-        if turns:
-            learn_pattern(generator)
-    both = with_slack(damage, restorer, y, bank, settings.asked_again, generator)
-    misfit = max(misfit, restored_misfit(both, y, bank, mismatch, generator))
-    return misfit, both if misfit < settings.good_misfit else replace(both, slack=None)
+        def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            if step == turn:
+                self._learn_pattern(generator)
+            return simulated_pairs(self.damage, self.bank, settings)(step, generator)
+
+        def note(step: int, loss: float) -> None:
+            if self.callback is not None:
+                so_far = Damage(self.damage, self.restorer)
+                at = first + step
+                self.callback(Step(at, "restorer", loss, loss, lambda: so_far.restore(self.y)))
+
+        fit_restorer(self.restorer, pairs, count, settings.restorer_rate, self.seed + first, note)
+        self.done = first + count
+        self._learn_pattern(self.generator)
+        if self.shown is None:
+            so_far = Damage(self.damage, self.restorer)
+            self.shown = restored_misfit(so_far, self.y, self.bank, self.mismatch, self.generator)
+        self.misfit = max(self.simulated, self.shown)
+
+    def _learn_pattern(self, generator: torch.Generator) -> None:
+        if not self.patterned:
+            return
+        so_far = self._with_slack(generator)
+        damage = paired_pattern(self.damage, so_far.restore(self.y), self.y, so_far.guess(self.y))
+        misfit = simulated_misfit(
+            replace(so_far, surrogate=damage), self.y, self.bank, self.mismatch, generator
+        )
+        if misfit > max(self.fit.misfit, self.settings.good_misfit):
+            damage, misfit = self.fit.damage, self.fit.misfit
+            self.patterned = False
+        self.damage, self.simulated = damage, misfit
+
+    def _with_slack(self, generator: torch.Generator) -> Damage:
+        left = self.settings.asked_again
+        return with_slack(self.damage, self.restorer, self.y, self.bank, left, generator)
+
+    def outcome(self) -> Damage:
+        """The damage with its restorer; observations are asked again only where it is trusted."""
+        if self.misfit < self.settings.good_misfit:
+            return replace(self._with_slack(self.generator), misfit=self.misfit)
+        return Damage(self.damage, self.restorer, self.misfit)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance
-from mimicgan.variations import same_greys
+from mimicgan.variations import as_wide, same_greys
 
 
 def _absent(_own: Tensor, plain: Tensor) -> Tensor:
@@ -63,10 +63,12 @@ round numbers, as a negative and lost pixels have them."""
 BLUR = {"sharpness", "flatness", "kernel"}
 """Parts that no others make up for, and that few observations tell well: a wrong kernel looks like
 the right one, and restores badly."""
-WIDER = (("flatness",), ("sharpness",), ("curve",))
+WIDER = (("kernel",), ("flatness",), ("sharpness",), ("affine",), ("curve",))
 WIDTHS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
 """Factors of the sharpness of a blur where one of ``WIDER`` is made simpler, tried one after
 another, each on the best so far."""
+MANY = 2.5
+"""Factor of what a kernel must bring: its hundreds of numbers follow the chance in few images."""
 
 
 def pruned(
@@ -96,11 +98,12 @@ def pruned(
     lowest, nearest = value(damage), shares(damage)
 
     def spare(other: ComposedDamage, part: tuple[str, ...]) -> float:
-        if not BLUR & set(part):
+        # How sharp clean images are, the prior may not know so well.
+        if not BLUR & set(part) or set(part) >= BLUR:
             return settings.spare * noise
         # Two blurs are told from each other by the same observations, whichever these are.
         apart = float((shares(other) - nearest).std() / math.sqrt(len(distance.y)))
-        return settings.spare * min(noise, apart)
+        return settings.spare * min(noise, apart) * (MANY if part == ("kernel",) else 1)
 
     plain = ComposedDamage(damage.shape)
     for part, simpler in SIMPLER:
@@ -115,6 +118,11 @@ def pruned(
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
+        if part == ("kernel",):
+            # What was under it need not be as wide as the blur was with it.
+            for wide in as_wide(damage, damage.blur_kernel()):
+                if (nearer := value(wide)) < apart:
+                    other, apart = wide, nearer
         if part in WIDER and "sharpness" in other.parts():
             # Another shape or tone has another width, and a round blur is not refined again.
             for factor in WIDTHS:

@@ -46,7 +46,7 @@ class SetDistance:
 
         Both are pooled, so that noise and lost pixels hardly count.
         """
-        ours, theirs = self.views(simulated)[POOLED], self.observed[POOLED]
+        ours, theirs = _pooled(simulated), self.observed[POOLED]
         return (ours - theirs).square().sum(dim=1).sqrt().mean() / self.scales[POOLED]
 
     def views(self, x: Tensor) -> list[Tensor]:
@@ -56,8 +56,7 @@ class SetDistance:
         grey = _quantiles(thinned(x.flatten(2)), 64).flatten(1)
         rough = _quantiles(thinned(edges).abs(), 64)
         patches = torch.cat([x[:, :, i : i + 4, j : j + 4].flatten(1) for i, j in self.corners])
-        pooled = functional.avg_pool2d(x, 4, ceil_mode=True).flatten(1)
-        return [x.flatten(1), pooled, edges, grey, rough, band_powers(x), patches]
+        return [x.flatten(1), _pooled(x), edges, grey, rough, band_powers(x), patches]
 
     def shares(self, simulated: Tensor) -> Tensor:
         """How far each observation is from the simulated ones on average, (n,), in the distance's
@@ -79,6 +78,10 @@ class SetDistance:
             )
         ]
         return torch.stack(terms).mean()
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, 4, ceil_mode=True).flatten(1)
 
 
 def band_powers(x: Tensor) -> Tensor:

@@ -124,6 +124,18 @@ def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[Compose
     for name in ("sharpness", "flatness", "kernel"):
         sharp.get_parameter(name).copy_(plain.get_parameter(name))
     kernel = _missing(_power(sharp(x)), _power(y), damage.size)
+    gaussian, flat = as_wide(sharp, kernel)
+    yield from (gaussian, flat)
+    other = gaussian.copied()
+    rest = (kernel / kernel.max()).clamp(min=1e-3).log() - other.blur_kernel().log()
+    other.kernel.copy_((rest - rest.flatten()[kernel.argmax()]).clamp(-6, 6))
+    yield other
+
+
+@torch.no_grad()
+def as_wide(damage: ComposedDamage, kernel: Tensor) -> Iterator[ComposedDamage]:
+    """Two copies whose blur is as wide and as long as ``kernel`` (size, size): a Gaussian one, and
+    a flat one (motion, defocus)."""
     # Far out there is little but chance, which counts most in moments.
     near = (kernel - FAR_OUT * kernel.max()).clamp(min=0)
     near = near / near.sum()
@@ -135,15 +147,11 @@ def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[Compose
     # (a rows + b columns)^2 + (c columns)^2 is the quadratic form of the inverse.
     (a, _), (b, c) = torch.linalg.cholesky(spread.inverse()).tolist()
     for flatness, wider in ((0.0, 1.0), (1.2, 1.6)):
-        other = sharp.copied()
+        other = damage.copied()
+        other.kernel.zero_()
         other.sharpness.copy_(torch.tensor([a, b, c]) / wider)
         other.flatness.fill_(flatness)
         yield other
-    other = sharp.copied()
-    other.sharpness.copy_(torch.tensor([a, b, c]))
-    rest = (kernel / kernel.max()).clamp(min=1e-3).log() - other.blur_kernel().log()
-    other.kernel.copy_((rest - rest.flatten()[kernel.argmax()]).clamp(-6, 6))
-    yield other
 
 
 def _power(images: Tensor) -> Tensor:
@@ -217,6 +225,8 @@ def _levels(images: Tensor) -> Tensor:
 COPIED = 0.15
 """How far apart two columns of the observations are at most, as a share of what is usual between
 them, if one shows what the other does."""
+SAME = 3.0
+"""How much further than usual among columns that show the same one of them may be from the rest."""
 
 
 @torch.no_grad()
@@ -240,15 +250,15 @@ def _sources(now: Tensor, y: Tensor) -> Tensor:
     """
     usual, apart = _unlikeness(now), _unlikeness(y)
     alike, steps = apart <= COPIED * usual, torch.zeros(len(apart))
+    moved = (y.mean(dim=0) - now.mean(dim=0)).square().mean(dim=(0, 1))
     while (alike.sum(dim=1) > 1).any():
         first = alike[int(alike.sum(dim=1).argmax())]
-        # Neighbours are alike in any picture: what else they are alike decides.
-        member = alike[:, first].float().mean(dim=1) >= 0.5
-        group, rest = member.nonzero()[:, 0], ~member
-        # The one that they all show is as like the other columns as these are.
-        shares = usual[group].clamp(min=1e-3) / apart[group].mean(dim=0).clamp(min=1e-3)
-        source = group[shares[:, rest].log().abs().sum(dim=1).argmin()]
-        steps[group] = (source - group).float()
+        # Neighbours are alike in any picture: what else they are alike decides, and how alike.
+        group = (alike[:, first].float().mean(dim=1) >= 0.5).nonzero()[:, 0]
+        within = apart[group][:, group].median(dim=1).values
+        group = group[within <= SAME * within.median() + 1e-3]
+        # The one that they all show is where it belongs, and has no other's fixed pattern.
+        steps[group] = (group[moved[group].argmin()] - group).float()
         alike[group] = False
         alike[:, group] = False
     return steps
