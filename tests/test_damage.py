@@ -116,12 +116,22 @@ def test_every_part_gets_a_gradient(x) -> None:
         damage.outside.fill_(0.5)
         damage.affine[0, 2] = 0.5
         damage.edges.fill_(0.1)
-        damage.grain.fill_(0.1)
+        damage.grain[:, :3, :3] = 0.1
     damage(x).square().mean().backward()
     silent = [n for n, p in damage.named_parameters() if p.grad is None or not p.grad.any()]
     # The level of a grey image's median, black here, does not matter; one channel has no colours.
     # Which column shows which is not a matter of degree.
     assert set(silent) <= {"level", "colour", "columns", "rows"}
+
+
+def test_a_pixel_with_noise_of_its_own_shows_nothing_of_the_image(x) -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.gain[:, 4, 5], damage.grain[:, 4, 5], damage.offset[:, 4, 5] = -0.8, 0.1, 0.2
+    for each, noise in ((damage, 0.1), (damage.still(), 0.0)):
+        each.generator = torch.Generator().manual_seed(0)
+        shown = each(x[:1].expand(400, *SHAPE) * torch.linspace(-1, 1, 400).view(-1, 1, 1, 1))
+        assert shown[:, 0, 4, 5].std() == pytest.approx(noise, abs=0.015)
+        assert shown[:, 0, 4, 5].mean() == pytest.approx(0.2, abs=0.02)
 
 
 def test_stuck_columns_and_rows_show_another_one(x) -> None:

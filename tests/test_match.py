@@ -233,6 +233,14 @@ def test_columns_that_show_another_one_are_found(fashion) -> None:
     assert not lying.columns.any()
 
 
+def test_the_source_of_stuck_columns_is_told_from_its_neighbours(fashion) -> None:
+    x = fashion.images[:200].float() / 127.5 - 1
+    noise = torch.randn(28, 11, generator=torch.Generator().manual_seed(0)) / 4
+    y = torch.cat([x[:100, ..., 11:12] + noise, x[:100, ..., 11:]], dim=3).clamp(-1, 1)
+    (found,) = stuck(ComposedDamage((1, 28, 28)), x[100:], y)
+    assert found.columns.tolist() == [11.0 - column for column in range(11)] + [0.0] * 17
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_columns_of_clean_and_of_noisy_images_show_their_own(fashion, noise: float) -> None:
     x = fashion.images[:200].float() / 127.5 - 1
