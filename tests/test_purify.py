@@ -160,6 +160,13 @@ def test_a_classifier_that_gives_nan_is_refused(prior) -> None:
         Purified(network, prior)
 
 
+def test_the_name_of_a_prior_is_no_prior(classifier, images) -> None:
+    with pytest.raises(UserError, match="load_prior"):
+        Purified(classifier, "fashion-mnist")
+    with pytest.raises(UserError, match="load_prior"):
+        restore(images, "fashion-mnist")
+
+
 def test_images_of_another_range_are_refused(prior, classifier, images) -> None:
     with pytest.raises(ValueError, match="255"):
         Purified(classifier, prior)(images * 255)

@@ -47,7 +47,7 @@ class MatchSettings(FitSettings):
     fresh_steps: int = 2400
     """The same where the prior ships no restorer to start from."""
     trial: float = 0.25
-    """Share of them after which the restorer tells whether the damage is wrong."""
+    """Share of the restorer's steps after which it tells whether the damage is wrong."""
     restorer_batch: int = 64
     restorer_rate: float = 5e-3
     random_share: float = 0.25

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mimicgan.errors import UserError
 from mimicgan.tensor_files import fingerprint
 
 
@@ -89,6 +90,15 @@ class Prior:
             yield passes
         finally:
             handle.remove()
+
+
+def check_prior(prior: object) -> None:
+    """UserError for what is no prior, as the name of one."""
+    if not isinstance(prior, Prior):
+        raise UserError(
+            f"{prior!r:.40} is no prior; load one by its name with load_prior, or make a Prior of "
+            "a generator"
+        )
 
 
 @torch.inference_mode(False)

@@ -11,7 +11,7 @@ from mimicgan.errors import UserError
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
 from mimicgan.presets import PGD, MimicSettings
-from mimicgan.prior import Prior
+from mimicgan.prior import Prior, check_prior
 from mimicgan.restore import Method, Settings, learnt_damage, restore, settings_of
 from mimicgan.training.hardening import HardenSettings, harden
 from mimicgan.user_classifier import check_classifier, in_eval, lent
@@ -55,6 +55,7 @@ class Cleaner(nn.Module):
         unrolled_steps: int = 5,
     ) -> None:
         super().__init__()
+        check_prior(prior)
         self.settings = settings_of(settings)
         if gradient not in get_args(Gradient):
             raise UserError(f"no gradient {gradient!r}; there are: {', '.join(get_args(Gradient))}")

@@ -15,7 +15,7 @@ from mimicgan.learnt import Damage
 from mimicgan.match import MatchSettings, match, misfit_of
 from mimicgan.mimic import Step, mimic
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
-from mimicgan.prior import Prior
+from mimicgan.prior import Prior, check_prior
 from mimicgan.realism import expressed, realistic
 from mimicgan.training.checkpoint import step_generator
 
@@ -123,6 +123,7 @@ def restore(
     range, and for a damage or a surrogate that the method has no use for.
     """
     settings = settings_of(settings)
+    check_prior(prior)
     check_images(observed, prior.image_shape)
     if damage is not None and settings.method != "auto":
         raise ValueError(f"a damage is for the method auto, not {settings.method}; leave it out")
