@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimicgan import restore as package_restore
-from mimicgan.damage import ComposedDamage
+from mimicgan.damage import ComposedDamage, knots
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
 from mimicgan.fit import Fit, fit_damage, prior_mismatch, some
@@ -29,7 +29,14 @@ from mimicgan.prior import Prior
 from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, band_powers, random_corners, thinned
-from mimicgan.variations import same_greys, same_moments, same_place, stuck, turned
+from mimicgan.variations import (
+    same_greys,
+    same_moments,
+    same_place,
+    saturated,
+    stuck,
+    turned,
+)
 from prior_cases import untrained_generator
 
 SMALL = MatchSettings(
@@ -325,6 +332,22 @@ def test_images_that_nothing_explains_are_not_undamaged(
     )
     y = prior.sample(5, torch.Generator().manual_seed(3))
     assert match(y, prior, SMALL, torch.Generator().manual_seed(0)).undamaged == undamaged
+
+
+def test_a_curve_ends_where_the_observations_do(fashion) -> None:
+    y = (fashion.images[:50].float() / 127.5 - 1).clamp(-0.75, 0.2)
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.curve.clamp_(-0.73, 0.18)
+    found = saturated(damage, y).curve
+    torch.testing.assert_close(found, knots().clamp(-0.75, 0.2), atol=0.04, rtol=0)
+    assert (found == -0.75).sum() > 4
+    assert (found == y.max()).sum() > 4
+    # Black is frequent in clothes, and dark is not black.
+    dark = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    dark.curve[0] = -0.98
+    found = saturated(dark, fashion.images[:50].float() / 127.5 - 1).curve
+    assert found[0] == -1
+    assert torch.equal(found[2:-2], knots()[2:-2])
 
 
 def test_moments_and_greys_are_those_of_the_observations(fashion) -> None:

@@ -14,7 +14,7 @@ from mimicgan.pruning import pruned
 from mimicgan.random_damage import random_damage
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
-from mimicgan.variations import matched, turned
+from mimicgan.variations import matched, saturated, turned
 
 SLIGHT = 0.02
 """A set distance that does a restorer no harm."""
@@ -79,7 +79,10 @@ def fit_damage(
     best = min((stepped(start, settings.short_steps) for start in starts), key=_first)[1]
     best = stepped(best, settings.long_steps)[1]
     best, gone = pruned(best, bank, distance, settings, generator, callback, guesses)
-    best = stepped(best, settings.long_steps, gone)[1]
+    apart, best = stepped(best, settings.long_steps, gone)
+    if "curve" in best.parts():
+        exact = saturated(best, y)
+        best = exact if value(exact, large) < apart + SLIGHT / 4 else best
     plain = ComposedDamage(shape).requires_grad_(False).eval()
     gain = value(plain, large) - value(best, large)
     if undamaged := gain < settings.margin:

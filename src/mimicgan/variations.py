@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimicgan.damage import ComposedDamage, knots, offsets
 from mimicgan.first_guess import FirstGuesses
-from mimicgan.pattern import covered, paired_signs, without_pattern
+from mimicgan.pattern import BOUND, covered, paired_signs, without_pattern
 from mimicgan.set_distance import faded, thinned
 
 
@@ -273,6 +273,28 @@ def _unlikeness(images: Tensor) -> Tensor:
     apart = both - 2 * columns @ columns.T / columns.shape[1]
     share = torch.where(torch.minimum(power[:, None], power) > 1e-3, apart / both, 1.0)
     return share.fill_diagonal_(0.0)
+
+
+NEAR = 0.04
+"""How far knots of a curve are at most from a value that they may stand for."""
+
+
+@torch.no_grad()
+def saturated(damage: ComposedDamage, y: Tensor) -> ComposedDamage:
+    """A copy whose curve ends just where y (n, c, h, w) ends, at each end where y often does.
+
+    A restorer takes what is all but saturated for something else.
+    """
+    other = damage.copied()
+    ends = torch.zeros_like(other.curve, dtype=torch.bool)
+    ends[[0, 1, -2, -1]] = True
+    for value in (y.min(), y.max()):
+        if ((y - value).abs() < 1 / 255).float().mean() > RARE:
+            near = (other.curve - value).abs() < NEAR
+            # Near black and white there are tones as well.
+            near = near & ends if value.abs() > BOUND else near
+            other.curve.copy_(torch.where(near, value, other.curve))
+    return other
 
 
 @torch.no_grad()
