@@ -94,6 +94,16 @@ def test_a_pixel_that_the_damage_gets_wrong_is_not_asked() -> None:
     assert slack[:, 0].min() > 20 * slack[:, 1:].max()
 
 
+def test_a_damage_that_is_wrong_nearly_everywhere_is_not_asked() -> None:
+    damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
+    again = clean + 0.1 * _images(200, 2)
+    left = [
+        slack_of(damage, clean, clean, again, y, again, 0.85)
+        for y in (clean, clean + 0.2 * _images(200, 3), clean + _images(200, 3))
+    ]
+    assert [slack is None for slack in left] == [False, False, True]
+
+
 def test_a_restorer_alone_is_what_a_damage_without_slack_gives() -> None:
     surrogate, x = _half_covered(), _images(3)
     alone = Damage(surrogate, nn.Identity())

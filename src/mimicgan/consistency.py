@@ -16,8 +16,8 @@ CALM = 0.1
 EXACT = 3e-4
 """Mean square error, of [-1, 1], of the best learnt damage: no less is asked of a pixel."""
 MOST = 10.0
-"""Factor from which a restorer cannot be further off on real images than on generated ones: it is
-the damage that is wrong."""
+"""Factor at most by which a restorer is further off on real images than on generated ones: where
+most pixels' residuals say more, it is the damage that is wrong."""
 TRIED = 64
 """Generated images on which the steps are tried."""
 ODD = 3.0
@@ -78,10 +78,10 @@ def slack_of(
         (still(images) - shown).square().mean(dim=0)
         for images, shown in ((again, simulated), (restored, y))
     )
-    beyond = (theirs - noise).mean() / (ours - noise).mean().clamp(min=1e-6)
-    if beyond > MOST:
+    beyond, within = theirs - noise, ours - noise
+    if (beyond > MOST * within.clamp(min=1e-6)).float().mean() > 0.5:
         return None
-    factor = beyond.clamp(min=1)
+    factor = (beyond.mean() / within.mean().clamp(min=1e-6)).clamp(1, MOST)
     odd = (theirs - ODD * (noise + factor * ours)).clamp(min=0)
     error = (again - clean).square().mean().clamp(min=1e-6)
     slack: Tensor = (noise + odd + EXACT) / (factor * error)
