@@ -13,16 +13,16 @@ from mimicgan import restore as package_restore
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
-from mimicgan.fit import Fit, fit_damage, prior_mismatch, some
+from mimicgan.fit import Fit, fit_damage
 from mimicgan.learnt import Damage
 from mimicgan.match import (
     MatchSettings,
     expected_error,
     match,
-    restored_misfit,
     simulated_pairs,
     trust,
 )
+from mimicgan.misfit import prior_mismatch, restored_misfit, some
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior

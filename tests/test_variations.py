@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import _various
 from mimicgan.images import rounded
-from mimicgan.variations import impulses, same_means, same_power
+from mimicgan.variations import impulses, same_means
 
 SHAPE = (1, 28, 28)
 

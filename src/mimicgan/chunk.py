@@ -15,10 +15,10 @@ from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
-from mimicgan.fit import some
 from mimicgan.image_files import as_pictures, encoded
 from mimicgan.images import rounded, to_internal, to_user
 from mimicgan.learnt import Damage
+from mimicgan.misfit import some
 from mimicgan.pictures import read_picture, unreadable
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings, learnt_damage

@@ -6,6 +6,7 @@ it down.
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
@@ -259,24 +260,9 @@ class ComposedDamage(nn.Module):
         other.generator = self.generator
         return other
 
-    def live(self) -> list[str]:
-        """The parameters that a fit should move: of the parts that are on, or need no turning on.
-
-        Geometry, resampling, edges, noise and replaced pixels stay off where they are off: they
-        cost time and blur the gradient, and drawing at random finds them; so does lost pixels' own
-        noise, which could make white of some and black of others. Columns and rows that
-        show others have no gradient, and the grain of each pixel is best as it was found.
-        """
-        on = self.parts() | {"sharpness", "curve", "gain"}
-        names = [name for part in PARTS if part[0] in on for name in part]
-        still = {"grain"} if len(self.colour) > 1 else {"grain", "colour"}
-        if not self.spread.any():
-            still.add("spread")
-        return [name for name in names if name not in still]
-
     def parts(self) -> frozenset[str]:
         """The parts that are on, each by its first name: what kind of damage this is."""
-        plain = _plain(self.shape, self.size)
+        plain = plain_values(self.shape, self.size)
         return frozenset(
             part[0]
             for part in (*PARTS, ("columns", "rows"))
@@ -285,43 +271,14 @@ class ComposedDamage(nn.Module):
 
     def _moved(self, *names: str) -> bool:
         # Whether any of them is to get a gradient, or is not as it was made.
-        own, plain = {n: self.get_parameter(n) for n in names}, _plain(self.shape, self.size)
+        own, plain = {n: self.get_parameter(n) for n in names}, plain_values(self.shape, self.size)
         return any(p.requires_grad or not torch.equal(p, plain[n]) for n, p in own.items())
-
-    def complexity(self) -> Tensor:
-        """How far from the identity: a sum of absolute deviations, each part on its own scale.
-
-        The curve counts by its bends, each knot's distance from the line through its neighbours:
-        where few pixels fall, it goes straight on. Images that are
-        mirrored, or turned by a right angle, are as simple as those that are not.
-        """
-        at = knots()
-        part = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
-        bends = self.curve[1:-1] - self.curve[:-2].lerp(self.curve[2:], part)
-        place = torch.eye(2, 3) + self.affine
-        parts = [
-            20 * (place - place.detach().round()).abs().mean(),
-            20 * self.field.abs().mean(),
-            self.jitter.abs(),
-            0.1 * self.outside.abs(),
-            self.pooling.abs().sum(),
-            0.2 * self.edges.abs().sum(),
-            bends.abs().sum(),
-            self.level.abs(),
-            (self.colour - torch.eye(len(self.colour))).abs().mean(),
-            20 * self.gain.abs().mean(),
-            20 * self.offset.abs().mean(),
-            0.2 * self.noise.abs().sum(),
-            0.1 * self.chance.sigmoid().sum(),
-            0.1 * self.flatness.abs(),
-            0.1 * self.kernel.abs().mean(),
-        ]
-        return torch.stack(parts).sum()
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def _plain(shape: tuple[int, int, int], size: int) -> dict[str, Tensor]:
+def plain_values(shape: tuple[int, int, int], size: int) -> Mapping[str, Tensor]:
+    """The parameters of a damage that does nothing, by name; not to be changed."""
     return {name: p.detach() for name, p in ComposedDamage(shape, size).named_parameters()}
 
 

@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage, knots
+from mimicgan.damage import ComposedDamage, knots, plain_values
 from mimicgan.images import to_user
 from mimicgan.overview import BACKGROUND, FONT_SIZE, GAP, INK, grid, stacked
 
@@ -20,11 +20,11 @@ def damage_picture(
     mixed, noise and the share of replaced pixels; below them a test card and ``clean`` images
     (n, c, h, w) in [-1, 1] of the generator, before and after.
     """
-    plain = ComposedDamage(damage.shape)
+    plain = plain_values(damage.shape, damage.size)
     used = {
         name
         for name, own in damage.named_parameters()
-        if not torch.allclose(own, plain.get_parameter(name), atol=1e-3)
+        if not torch.allclose(own, plain[name], atol=1e-3)
     }
     parts: list[Image.Image] = []
     fixed = {"gain": damage.gain, "offset": damage.offset}

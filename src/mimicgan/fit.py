@@ -10,15 +10,12 @@ from torch import Tensor
 from mimicgan.damage import ComposedDamage
 from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
+from mimicgan.misfit import SLIGHT, set_misfit, some
 from mimicgan.pruning import pruned
 from mimicgan.random_damage import random_damage
-from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
+from mimicgan.refine import FitSettings, refine, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.variations import matched, saturated, turned
-
-SLIGHT = 0.02
-"""A set distance that does a restorer no harm."""
-
 
 ALIKE = 2
 """Damages of the same parts that are varied in each round: more would be copies of one."""
@@ -89,37 +86,6 @@ def fit_damage(
         best = plain
     simulated = simulated_by(best, bank, distance, generator)
     return Fit(best, set_misfit(distance, simulated, mismatch, generator), undamaged)
-
-
-def some(y: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """At most ``count`` of y, from anywhere: files in order may be of one kind after another."""
-    return y if len(y) <= count else y[torch.randperm(len(y), generator=generator)[:count]]
-
-
-@torch.no_grad()
-def set_misfit(
-    distance: SetDistance, simulated: Tensor, mismatch: float, generator: torch.Generator
-) -> float:
-    """Set distance of ``simulated`` (m, c, h, w) beyond sampling noise, in units of a slight one.
-
-    A slight distance does a restorer no harm, nor one that clean images have from the bank:
-    ``mismatch``.
-    """
-    noise = sampling_noise(simulated, distance, generator)
-    unit = max(mismatch, SLIGHT) + 2 * float(noise.std())
-    return (distance(simulated).item() - float(noise.mean())) / unit
-
-
-@torch.no_grad()
-def prior_mismatch(images: Tensor, bank: Tensor, generator: torch.Generator) -> float:
-    """Mean set distance of real clean images to generated ones; both (n, c, h, w) in [-1, 1]."""
-    shape = (images.shape[1], images.shape[2], images.shape[3])
-    apart = [
-        SetDistance(part, random_corners(shape, generator))(bank)
-        for part in torch.split(images, 100)
-        if len(part) > 1
-    ]
-    return float(torch.stack(apart).mean())
 
 
 def _first(pair: tuple[float, ComposedDamage]) -> float:

@@ -14,18 +14,16 @@ from torch import Tensor, nn
 from mimicgan.consistency import slack_of
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import at_least, within
-from mimicgan.fit import Fit, fit_damage, set_misfit, some
+from mimicgan.fit import Fit, fit_damage
 from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
+from mimicgan.misfit import JUDGES, restored_misfit, simulated_misfit, some
 from mimicgan.pattern import has_pattern, paired_pattern
 from mimicgan.prior import Prior
 from mimicgan.refine import FitSettings
-from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.training.restorer import fit_restorer, random_pairs
 
-JUDGES = 256
-"""Generated images on which the restorer's error is measured."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -146,13 +144,18 @@ class _Candidate:
     ) -> None:
         self.fit, self.y, self.bank, self.settings = fit, y, bank, settings
         self.generator, self.callback, self.mismatch = generator, callback, prior.mismatch
-        self.damage, self.simulated, self.misfit = fit.damage, fit.misfit, fit.misfit
+        self.damage, self.simulated = fit.damage, fit.misfit
         self.patterned = has_pattern(fit.damage)
         self.seed = int(torch.randint(2**31, (), generator=generator))
         self.restorer = warm_restorer(prior, self.seed)
         self.steps = settings.restorer_steps if prior.restorer is not None else settings.fresh_steps
         self.done = 0
         self.shown: float | None = None
+
+    @property
+    def misfit(self) -> float:
+        """That of the damage, or what its restorer shows where that is larger."""
+        return self.simulated if self.shown is None else max(self.simulated, self.shown)
 
     def train(self, share: float) -> None:
         """Go on until ``share`` of the steps are done; after the first of them the restorer has
@@ -184,7 +187,6 @@ class _Candidate:
         if self.shown is None:
             so_far = Damage(self.damage, self.restorer)
             self.shown = restored_misfit(so_far, self.y, self.bank, self.mismatch, self.generator)
-        self.misfit = max(self.simulated, self.shown)
 
     def _learn_pattern(self, generator: torch.Generator) -> None:
         if not self.patterned:
@@ -233,45 +235,6 @@ def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -
     """Mean distance of ``images`` (n, c, h, w) in [-1, 1] to what is restored of them."""
     again = damage.restore(damage.simulate(images, generator))
     return float((again - images).abs().mean())
-
-
-@torch.no_grad()
-def misfit_of(damage: Damage, y: Tensor, prior: Prior, generator: torch.Generator) -> float:
-    """Misfit, as ``match`` has it, of a damage that was learnt elsewhere to y (n, c, h, w)."""
-    y = some(y, 2 * JUDGES, generator)
-    bank = rounded(prior.typical(2 * len(y) + 200, generator))
-    return max(
-        simulated_misfit(damage, y, bank, prior.mismatch, generator),
-        restored_misfit(damage, y, bank, prior.mismatch, generator),
-    )
-
-
-@torch.no_grad()
-def simulated_misfit(
-    damage: Damage, y: Tensor, bank: Tensor, mismatch: float, generator: torch.Generator
-) -> float:
-    """Misfit of f(G(z)) to the observations y (n, c, h, w), as in ``fit_damage``."""
-    y = some(y, 2 * JUDGES, generator)
-    shape = (y.shape[1], y.shape[2], y.shape[3])
-    simulated = damage.simulate(bank[: 2 * len(y) + 200], generator)
-    distance = SetDistance(y, random_corners(shape, generator))
-    return set_misfit(distance, simulated, mismatch, generator)
-
-
-@torch.no_grad()
-def restored_misfit(
-    damage: Damage, y: Tensor, bank: Tensor, mismatch: float, generator: torch.Generator
-) -> float:
-    """Misfit, as in ``fit_damage``, of what is restored of y (n, c, h, w) and of f(G(z)).
-
-    A restorer that was trained on the wrong damage shows it: it makes of the observations what it
-    makes of no simulated one.
-    """
-    y = some(y, 2 * JUDGES, generator)
-    shape = (y.shape[1], y.shape[2], y.shape[3])
-    restored = SetDistance(damage.guess(y), random_corners(shape, generator))
-    again = damage.guess(damage.simulate(bank[: 2 * len(y) + 200], generator))
-    return set_misfit(restored, again, mismatch, generator)
 
 
 def trust(misfit: float) -> float:

@@ -1,17 +1,18 @@
 """A fitted damage without the parts that it can do without."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage, knots
+from mimicgan.blurs import as_wide
+from mimicgan.damage import ComposedDamage, knots, plain_values
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance
-from mimicgan.variations import as_wide, same_greys
+from mimicgan.variations import same_greys
 
 
 def _absent(_own: Tensor, plain: Tensor) -> Tensor:
@@ -105,11 +106,11 @@ def pruned(
         apart = float((shares(other) - nearest).std() / math.sqrt(len(distance.y)))
         return settings.spare * min(noise, apart) * (MANY if part == ("kernel",) else 1)
 
-    plain = ComposedDamage(damage.shape)
+    plain = plain_values(damage.shape, damage.size)
     for part, simpler in SIMPLER:
         without = gone | set(part)
         now = {name: damage.get_parameter(name) for name in part}
-        then = {name: simpler(own, plain.get_parameter(name)) for name, own in now.items()}
+        then = {name: simpler(own, plain[name]) for name, own in now.items()}
         if all(torch.equal(now[name], then[name]) for name in part):
             gone = without
             continue
@@ -118,11 +119,9 @@ def pruned(
             for name, wanted in then.items():
                 other.get_parameter(name).copy_(wanted)
         apart = value(other)
-        if part == ("kernel",):
-            # What was under it need not be as wide as the blur was with it.
-            for wide in as_wide(damage, damage.blur_kernel()):
-                if (nearer := value(wide)) < apart:
-                    other, apart = wide, nearer
+        for each in _instead(part, damage, other, large, distance.y):
+            if (nearer := value(each)) < apart:
+                other, apart = each, nearer
         if part in WIDER and "sharpness" in other.parts():
             # Another shape or tone has another width, and a round blur is not refined again.
             for factor in WIDTHS:
@@ -130,12 +129,6 @@ def pruned(
                 wider.sharpness.mul_(factor)
                 if (nearer := value(wider)) < apart:
                     other, apart = wider, nearer
-        if part == ("level",):
-            # The curve went with the level; with another one the greys ask for another curve.
-            for falling in (False, True):
-                matched = same_greys(other, large, distance.y, falling=falling)
-                if (nearer := value(matched)) < apart:
-                    other, apart = matched, nearer
         limit = lowest + spare(other, part)
         if limit < apart < lowest + settings.hopeless:
             steps = settings.pruning_steps
@@ -147,3 +140,16 @@ def pruned(
             if apart < lowest:
                 lowest, nearest = apart, shares(other)
     return damage, gone
+
+
+def _instead(
+    part: tuple[str, ...], damage: ComposedDamage, other: ComposedDamage, x: Tensor, y: Tensor
+) -> Iterator[ComposedDamage]:
+    """What may do better than ``other``, which is ``damage`` without ``part`` and no more."""
+    if part == ("kernel",):
+        # What was under it need not be as wide as the blur was with it.
+        yield from as_wide(damage, damage.blur_kernel())
+    if part == ("level",):
+        # The curve went with the level; with another one the greys ask for another curve.
+        for falling in (False, True):
+            yield same_greys(other, x, y, falling=falling)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mimicgan.damage import PARTS, POOLS, ComposedDamage, knots
+from mimicgan.damage import PARTS, POOLS, ComposedDamage, knots, plain_values
 
 
 @torch.no_grad()
@@ -17,7 +17,8 @@ def random_damage(
 
     With ``base``, a copy of it in which one part is drawn anew or taken away.
     """
-    damage, plain = ComposedDamage(shape).requires_grad_(False), ComposedDamage(shape)
+    damage = ComposedDamage(shape).requires_grad_(False)
+    plain = plain_values(shape, damage.size)
     damage.generator = generator
     if base is not None:
         damage.load_state_dict(base.state_dict())
@@ -117,7 +118,7 @@ def random_damage(
     draw = (geometry, resampling, blur, edges, tone, fixed_pattern, noise, replacement)
     for index in order[: (1, 1, 1, 2, 2, 3)[int(uniform(0, 6))] if base is None else 1]:
         for name in PARTS[index]:
-            damage.get_parameter(name).copy_(plain.get_parameter(name))
+            damage.get_parameter(name).copy_(plain[name])
         if base is None or uniform(0, 1) < 0.75:
             draw[index]()
     return damage.eval()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage
+from mimicgan.damage import PARTS, ComposedDamage, knots
 from mimicgan.errors import at_least, within
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
@@ -132,7 +132,7 @@ def refine(
 ) -> None:
     """Gradient steps on the live parameters but those in ``fixed``."""
     damage.requires_grad_(False).generator = generator
-    named = {n: damage.get_parameter(n) for n in damage.live() if n not in fixed}
+    named = {n: damage.get_parameter(n) for n in live(damage) if n not in fixed}
     if not named:
         return
     groups = [{"params": [p], "lr": RATES.get(name, 0.02)} for name, p in named.items()]
@@ -145,10 +145,57 @@ def refine(
             group["lr"] = rate * (1 - 0.9 * step / steps)
         x = bank[torch.randint(len(bank), (settings.sample,), generator=generator)]
         apart = distance(damage(x))
-        loss = apart + settings.penalty * damage.complexity()
+        loss = apart + settings.penalty * complexity(damage)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if callback is not None:
             callback(Step(step, "surrogate", loss.item(), apart.item()))
     damage.requires_grad_(False).eval()
+
+
+def live(damage: ComposedDamage) -> list[str]:
+    """The parameters that a fit should move: of the parts that are on, or need no turning on.
+
+    Geometry, resampling, edges, noise and replaced pixels stay off where they are off: they
+    cost time and blur the gradient, and drawing at random finds them; so does lost pixels' own
+    noise, which could make white of some and black of others. Columns and rows that
+    show others have no gradient, and the grain of each pixel is best as it was found.
+    """
+    on = damage.parts() | {"sharpness", "curve", "gain"}
+    names = [name for part in PARTS if part[0] in on for name in part]
+    still = {"grain"} if len(damage.colour) > 1 else {"grain", "colour"}
+    if not damage.spread.any():
+        still.add("spread")
+    return [name for name in names if name not in still]
+
+
+def complexity(damage: ComposedDamage) -> Tensor:
+    """How far from the identity: a sum of absolute deviations, each part on its own scale.
+
+    The curve counts by its bends, each knot's distance from the line through its neighbours:
+    where few pixels fall, it goes straight on. Images that are
+    mirrored, or turned by a right angle, are as simple as those that are not.
+    """
+    at = knots()
+    part = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
+    bends = damage.curve[1:-1] - damage.curve[:-2].lerp(damage.curve[2:], part)
+    place = torch.eye(2, 3) + damage.affine
+    parts = [
+        20 * (place - place.detach().round()).abs().mean(),
+        20 * damage.field.abs().mean(),
+        damage.jitter.abs(),
+        0.1 * damage.outside.abs(),
+        damage.pooling.abs().sum(),
+        0.2 * damage.edges.abs().sum(),
+        bends.abs().sum(),
+        damage.level.abs(),
+        (damage.colour - torch.eye(len(damage.colour))).abs().mean(),
+        20 * damage.gain.abs().mean(),
+        20 * damage.offset.abs().mean(),
+        0.2 * damage.noise.abs().sum(),
+        0.1 * damage.chance.sigmoid().sum(),
+        0.1 * damage.flatness.abs(),
+        0.1 * damage.kernel.abs().mean(),
+    ]
+    return torch.stack(parts).sum()

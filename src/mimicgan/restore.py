@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from mimicgan.errors import at_least, check_seed
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings, match, misfit_of
+from mimicgan.match import MatchSettings, match
 from mimicgan.mimic import Step, mimic
+from mimicgan.misfit import misfit_of
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings
 from mimicgan.prior import Prior, check_prior
 from mimicgan.realism import expressed, realistic

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage, knots, offsets
+from mimicgan.blurs import same_power
+from mimicgan.damage import ComposedDamage, knots, plain_values
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.pattern import BOUND, covered, paired_signs, without_pattern
-from mimicgan.set_distance import faded, thinned
+from mimicgan.set_distance import thinned
 
 
 def matched(
@@ -115,70 +116,6 @@ def same_means(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
     return other
 
 
-@torch.no_grad()
-def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
-    """Copies whose blur takes from x the power that y lacks: a Gaussian one as wide and as long, a
-    flat one (motion, defocus), and the symmetric kernel itself."""
-    sharp = damage.copied()
-    plain = ComposedDamage(damage.shape, damage.size)
-    for name in ("sharpness", "flatness", "kernel"):
-        sharp.get_parameter(name).copy_(plain.get_parameter(name))
-    kernel = _missing(_power(sharp(x)), _power(y), damage.size)
-    gaussian, flat = as_wide(sharp, kernel)
-    yield from (gaussian, flat)
-    other = gaussian.copied()
-    rest = (kernel / kernel.max()).clamp(min=1e-3).log() - other.blur_kernel().log()
-    other.kernel.copy_((rest - rest.flatten()[kernel.argmax()]).clamp(-6, 6))
-    yield other
-
-
-@torch.no_grad()
-def as_wide(damage: ComposedDamage, kernel: Tensor) -> Iterator[ComposedDamage]:
-    """Two copies whose blur is as wide and as long as ``kernel`` (size, size): a Gaussian one, and
-    a flat one (motion, defocus)."""
-    # Far out there is little but chance, which counts most in moments.
-    near = (kernel - FAR_OUT * kernel.max()).clamp(min=0)
-    near = near / near.sum()
-    rows, columns = offsets(damage.size)
-    down, across, both = ((near * a).sum() for a in (rows**2, columns**2, rows * columns))
-    # Narrower than a third of a pixel is no blur at all.
-    spread = torch.stack([torch.stack([down, both]), torch.stack([both, across])])
-    spread = spread + 0.05 * torch.eye(2)
-    # (a rows + b columns)^2 + (c columns)^2 is the quadratic form of the inverse.
-    (a, _), (b, c) = torch.linalg.cholesky(spread.inverse()).tolist()
-    for flatness, wider in ((0.0, 1.0), (1.2, 1.6)):
-        other = damage.copied()
-        other.kernel.zero_()
-        other.sharpness.copy_(torch.tensor([a, b, c]) / wider)
-        other.flatness.fill_(flatness)
-        yield other
-
-
-def _power(images: Tensor) -> Tensor:
-    """Mean power (h, w) of what differs among images, by frequency, their borders faded out."""
-    apart = faded(images - images.mean(dim=0))
-    power: Tensor = torch.fft.fft2(apart).abs().square().mean(dim=(0, 1))
-    return power
-
-
-def _missing(power: Tensor, left: Tensor, size: int) -> Tensor:
-    """The symmetric kernel (size, size), not negative, sum one, that leaves ``left`` of ``power``,
-    whatever the contrast."""
-    height, width = power.shape
-    down, across = torch.fft.fftfreq(height) * height, torch.fft.fftfreq(width) * width
-    low = torch.hypot(down[:, None], across[None]) < 1.6
-    low[0, 0] = False
-    share = left / (power + 1e-4 * power.mean())
-    amplitude = (share / (left[low].sum() / power[low].sum()).clamp(min=1e-6)).clamp(0, 1).sqrt()
-    amplitude[0, 0] = 1.0
-    shift = (size // 2, size // 2)
-    kernel: Tensor = torch.fft.ifft2(amplitude).real.clamp(min=0)
-    kernel = kernel.roll(shift, (0, 1))[:size, :size]
-    return kernel / kernel.sum().clamp(min=1e-6)
-
-
-FAR_OUT = 0.1
-"""Share of a kernel's largest weight that may be chance."""
 RARE = 0.02
 """Share of pixels below which an odd grey value may be chance."""
 
@@ -187,7 +124,7 @@ RARE = 0.02
 def impulses(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
     """Copies in which lost pixels take the grey value, or the two, that y has most too often."""
     whole = damage.copied()
-    whole.chance[:2] = ComposedDamage(damage.shape).chance[:2]
+    whole.chance[:2] = plain_values(damage.shape, damage.size)["chance"][:2]
     now, wanted, shown = _histogram(whole(x)), _histogram(y), _levels(y)
     kept, values = torch.ones(()), torch.zeros(0, dtype=torch.long)
     for count in range(1, 3):

@@ -12,8 +12,8 @@ import tyro
 from mimicgan.commands.flags import PATH, TrainFlags
 from mimicgan.commands.sources import FASHION, data_set
 from mimicgan.errors import UserError
-from mimicgan.fit import prior_mismatch
 from mimicgan.images import rounded, to_internal
+from mimicgan.misfit import prior_mismatch
 from mimicgan.pretrained import load_card, load_prior, save_prior, word_for
 from mimicgan.training.herding import herded
 from mimicgan.training.restorer import RestorerSettings, train_universal
