@@ -96,7 +96,7 @@ class ComposedDamage(nn.Module):
         return x.clamp(-1, 1) + 0.01 * (x - x.detach())
 
     def _warped(self, x: Tensor) -> Tensor:
-        if not (_live(self.affine) or _live(self.field) or _live(self.jitter)):
+        if not self._live("affine", "field", "jitter"):
             return x
         n, _, height, width = x.shape
         identity = torch.eye(2, 3) + self.affine
@@ -105,11 +105,11 @@ class ComposedDamage(nn.Module):
             self.field, (height, width), mode="bicubic", align_corners=True
         )
         grid = grid + bent.permute(0, 2, 3, 1)
-        if _live(self.jitter):
+        if self._live("jitter"):
             rows = self._normal((n, height, 1)) * self.jitter
             grid = torch.stack([grid[..., 0] + rows, grid[..., 1]], dim=3)
         moved = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-        if not _live(self.outside):
+        if not self._live("outside"):
             return moved
         # What lies beyond the edge: the edge drawn out, or one value, or between the two.
         pixels = torch.tensor([width, height])
@@ -117,7 +117,7 @@ class ComposedDamage(nn.Module):
         return moved + self.outside * (1 - inside) * (self.fill - moved)
 
     def _resampled(self, x: Tensor) -> Tensor:
-        if not _live(self.pooling):
+        if not self._live("pooling"):
             return x
         out = x
         for share, size in zip(self.pooling, POOLS, strict=True):
@@ -143,7 +143,7 @@ class ComposedDamage(nn.Module):
         return kernel
 
     def _blurred(self, x: Tensor) -> Tensor:
-        if not self._moved("sharpness", "flatness", "kernel"):
+        if not self._live("sharpness", "flatness", "kernel"):
             return x
         pad = self.size // 2
         padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect")
@@ -154,7 +154,7 @@ class ComposedDamage(nn.Module):
 
     def _edged(self, x: Tensor) -> Tensor:
         # Edges overdone, as sharpening does, and drawn in black, as picture styles do.
-        if not _live(self.edges):
+        if not self._live("edges"):
             return x
         sharpened, drawn = self.edges
         around = functional.pad(x, (1, 1, 1, 1), mode="replicate")
@@ -168,11 +168,11 @@ class ComposedDamage(nn.Module):
     def _toned(self, x: Tensor) -> Tensor:
         if len(self.colour) > 1:
             x = torch.einsum("dc,nchw->ndhw", self.colour, x)
-        if _live(self.level):
+        if self._live("level"):
             middle = x.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
             x = x - self.level * middle
         x = x.clamp(-1, 1)
-        if not self._moved("curve"):
+        if not self._live("curve"):
             return x
         place = knots()
         low = torch.bucketize(x.detach().contiguous(), place[1:-1])
@@ -182,8 +182,9 @@ class ComposedDamage(nn.Module):
 
     def _stuck(self, x: Tensor) -> Tensor:
         # Each column, and each row, may show another one, so many places on.
-        for side, steps in ((3, self.columns), (2, self.rows)):
-            if _live(steps):
+        for side, name in ((3, "columns"), (2, "rows")):
+            if self._live(name):
+                steps = self.get_parameter(name)
                 source = (torch.arange(len(steps)) + steps.detach()).round().long()
                 x = x.index_select(side, source.clamp(0, len(steps) - 1))
         return x
@@ -191,7 +192,7 @@ class ComposedDamage(nn.Module):
     def _noisy(self, x: Tensor) -> Tensor:
         if self.grain.any():
             x = x + self.grain * self._normal(x.shape)
-        if not _live(self.noise):
+        if not self._live("noise"):
             return x
         white, coarse, photon = self.noise
         n, c, height, width = x.shape
@@ -269,7 +270,7 @@ class ComposedDamage(nn.Module):
             if any(not torch.equal(self.get_parameter(n), plain[n]) for n in part)
         )
 
-    def _moved(self, *names: str) -> bool:
+    def _live(self, *names: str) -> bool:
         # Whether any of them is to get a gradient, or is not as it was made.
         own, plain = {n: self.get_parameter(n) for n in names}, plain_values(self.shape, self.size)
         return any(p.requires_grad or not torch.equal(p, plain[n]) for n, p in own.items())
@@ -280,7 +281,3 @@ class ComposedDamage(nn.Module):
 def plain_values(shape: tuple[int, int, int], size: int) -> Mapping[str, Tensor]:
     """The parameters of a damage that does nothing, by name; not to be changed."""
     return {name: p.detach() for name, p in ComposedDamage(shape, size).named_parameters()}
-
-
-def _live(parameter: Tensor) -> bool:
-    return parameter.requires_grad or bool((parameter != 0).any())
