@@ -201,34 +201,22 @@ class _Candidate:
             self.patterned = False
         self.damage, self.simulated = damage, misfit
 
+    @torch.no_grad()
     def _with_slack(self, generator: torch.Generator) -> Damage:
-        left = self.settings.asked_again
-        return with_slack(self.damage, self.restorer, self.y, self.bank, left, generator)
+        """Both so far, as a damage that takes what it restores towards what observations show,
+        where that leaves no more than a share of the restorer's error."""
+        damage, left = Damage(self.damage, self.restorer), self.settings.asked_again
+        y, clean = some(self.y, 2 * JUDGES, generator), self.bank[:JUDGES]
+        simulated = damage.simulate(clean, generator)
+        again, restored = damage.guess(simulated), damage.guess(y)
+        slack = slack_of(self.damage, clean, simulated, again, y, restored, left)
+        return replace(damage, slack=slack)
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is trusted."""
         if self.misfit < self.settings.good_misfit:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
         return Damage(self.damage, self.restorer, self.misfit)
-
-
-@torch.no_grad()
-def with_slack(
-    surrogate: ComposedDamage,
-    restorer: nn.Module,
-    y: Tensor,
-    bank: Tensor,
-    left: float,
-    generator: torch.Generator,
-) -> Damage:
-    """Both as a damage that takes what it restores towards what observations such as y show, where
-    no more than the share ``left`` of the restorer's error is left by that."""
-    damage = Damage(surrogate, restorer)
-    y, clean = some(y, 2 * JUDGES, generator), bank[:JUDGES]
-    simulated = damage.simulate(clean, generator)
-    again, restored = damage.guess(simulated), damage.guess(y)
-    slack = slack_of(surrogate, clean, simulated, again, y, restored, left)
-    return replace(damage, slack=slack)
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
