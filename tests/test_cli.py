@@ -339,9 +339,7 @@ def test_the_bank_of_a_small_folder_is_no_single_latent(
 ) -> None:
     write_images(tmp_path, [f"{i}.png" for i in range(40)], some((40, *GREY)))
     # As the command does, of fewer draws.
-    monkeypatch.setattr(
-        "mimicgan.commands.train_restorer.herded", partial(herded, count=30, draws=60)
-    )
+    monkeypatch.setattr("mimicgan.training.herding.herded", partial(herded, count=30, draws=60))
     out = tmp_path / "out"
     command = ("train", "restorer", "--prior", prior_folder, "--data", tmp_path, "--out", out)
     assert call(*command, "--steps", "1", "--batch", "2") == 0

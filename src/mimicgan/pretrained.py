@@ -2,7 +2,8 @@
 
 A folder holds ``prior.safetensors`` (keys ``generator.*`` and, where there is one,
 ``discriminator.*`` and ``restorer.*``), where there are some ``bank.safetensors`` with latents that
-stand for the training images, and ``prior.json``: what it is, how it was made, and SHA-256.
+stand for the training images and what retouches theirs, and ``prior.json``: what it is, how it was
+made, and SHA-256.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from mimicgan.errors import UserError
 from mimicgan.files import write_together
 from mimicgan.models import ARCHITECTURES
 from mimicgan.models.classifier import FashionClassifier
+from mimicgan.models.retouch import Retouch
 from mimicgan.prior import Prior
 from mimicgan.tensor_files import built, tensors_of
 from mimicgan.user_program import checked, is_user_generator, user_prior
@@ -40,6 +42,7 @@ def save_prior(
     restorer: nn.Module | None = None,
     box: tuple[float, float] = (-1.0, 1.0),
     bank: Tensor | None = None,
+    retouch: nn.Module | None = None,
 ) -> None:
     """Write a prior that ``load_prior(folder)`` reads; ``card.architecture`` names its networks."""
     if card.architecture not in ARCHITECTURES:
@@ -56,7 +59,7 @@ def save_prior(
     others: dict[str, bytes] = {}
     if bank is not None:
         # A file of its own: it is chosen anew where the networks stay.
-        content = tensor_bytes({"bank": _small(bank)})
+        content = tensor_bytes({"bank": _small(bank), **_small_parts({"retouch": retouch})})
         facts["bank_sha256"] = hashlib.sha256(content).hexdigest()
         others[BANK] = content
     _save(Path(folder), "prior", card, facts, modules, others)
@@ -127,7 +130,7 @@ def load_prior(
             card.name,
             restorer,
             float(card.metrics.get("mismatch", Prior.mismatch)),
-            _bank(folder, facts),
+            *_bank(folder, facts, shape),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise misfit(folder, "prior") from error
@@ -227,21 +230,24 @@ def _save(
     kind: str,
     card: Card,
     facts: dict[str, Any],
-    modules: Mapping[str, Any],
+    modules: Mapping[str, nn.Module | None],
     others: Mapping[str, bytes],
 ) -> None:
-    tensors = {
-        f"{part}.{key}": _small(value)
-        for part, module in modules.items()
-        if module is not None
-        for key, value in module.state_dict().items()
-    }
-    content = tensor_bytes(tensors)
+    content = tensor_bytes(_small_parts(modules))
     written = {**asdict(card), **facts, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
     files = {f"{kind}.json": text.encode(), f"{kind}.safetensors": content, **others}
     # The card first, which gets its name last.
     write_together(folder, files)
+
+
+def _small_parts(modules: Mapping[str, nn.Module | None]) -> dict[str, Tensor]:
+    return {
+        f"{part}.{key}": _small(value)
+        for part, module in modules.items()
+        if module is not None
+        for key, value in module.state_dict().items()
+    }
 
 
 def _small(value: Tensor) -> Tensor:
@@ -258,13 +264,16 @@ def _load(folder: Path, kind: str) -> tuple[Card, dict[str, Any], dict[str, Tens
     return card, facts, _tensors(folder / f"{kind}.safetensors", facts.get("sha256"))
 
 
-def _bank(folder: Path, facts: dict[str, Any]) -> Tensor | None:
+def _bank(
+    folder: Path, facts: dict[str, Any], shape: tuple[int, int, int]
+) -> tuple[Tensor | None, nn.Module | None]:
     if "bank_sha256" not in facts:
-        return None
-    bank = _tensors(folder / BANK, facts["bank_sha256"])["bank"].float()
+        return None, None
+    tensors = _tensors(folder / BANK, facts["bank_sha256"])
+    bank = tensors.pop("bank").float()
     if bank.ndim != 2 or bank.shape[1] != int(facts["latent_size"]) or not len(bank):
         raise ValueError(f"a bank of {tuple(bank.shape)}")
-    return bank
+    return bank, built(lambda: Retouch(shape), tensors, "retouch") if tensors else None
 
 
 def _tensors(path: Path, sha256: object) -> dict[str, Tensor]:

@@ -30,9 +30,11 @@ class Prior:
     """Set distance of real clean images to typical ones, which a fit cannot fall below."""
     bank: Tensor | None = field(default=None, repr=False)
     """Latents (m, latent_size) whose images, as a set, look like the training images."""
+    retouch: nn.Module | None = field(default=None, repr=False)
+    """Generated images (n, c, h, w) in [-1, 1] -> images nearer to the training images as a set."""
 
     def __post_init__(self) -> None:
-        for module in (self.generator, self.discriminator, self.restorer):
+        for module in (self.generator, self.discriminator, self.restorer, self.retouch):
             if module is not None:
                 _make_ordinary(module)
                 module.eval().requires_grad_(False)
@@ -53,12 +55,21 @@ class Prior:
     def typical(self, count: int, generator: torch.Generator) -> Tensor:
         """At most ``count`` generated images that stand for the training images, as a set.
 
-        Those of ``bank``, in a random order; any from the box where the prior has no bank.
+        Those of ``bank``, in a random order, retouched; any from the box where the prior has no
+        bank.
         """
         if self.bank is None:
             return self.sample(count, generator)
         order = torch.randperm(len(self.bank), generator=generator)[:count]
-        return self.images_of(self.bank[order])
+        return self.retouched(self.bank[order])
+
+    @torch.no_grad()
+    def retouched(self, latents: Tensor, batch: int = 250) -> Tensor:
+        """G(z) in [-1, 1] for latents (n, latent_size), retouched where the prior knows how."""
+        if self.retouch is None:
+            return self.images_of(latents, batch)
+        parts = torch.split(latents, batch)
+        return torch.cat([self.retouch(self.images_of(part, batch)) for part in parts])
 
     @torch.no_grad()
     def images_of(self, latents: Tensor, batch: int = 250) -> Tensor:
@@ -67,7 +78,11 @@ class Prior:
 
     def sha256(self) -> str:
         """SHA-256 of all that a restoration by it depends on: two priors may have one name."""
-        modules = {"generator": self.generator, "restorer": self.restorer}
+        modules = {
+            "generator": self.generator,
+            "restorer": self.restorer,
+            "retouch": self.retouch,
+        }
         tensors = {
             f"{part}.{key}": value
             for part, module in modules.items()

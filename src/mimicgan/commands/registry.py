@@ -17,6 +17,7 @@ from mimicgan.commands.flags import Command
 from mimicgan.commands.reproduce import Reproduce
 from mimicgan.commands.restore import Restore
 from mimicgan.commands.serve import Serve
+from mimicgan.commands.train_bank import TrainBank
 from mimicgan.commands.train_classifier import TrainClassifier
 from mimicgan.commands.train_gan import TrainGan
 from mimicgan.commands.train_restorer import TrainRestorer
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train gan": TrainGan,
     "train classifier": TrainClassifier,
     "train restorer": TrainRestorer,
+    "train bank": TrainBank,
     "train supervised": TrainSupervised,
     "evaluate": Evaluate,
     "reproduce": Reproduce,

@@ -8,14 +8,17 @@ from typing import Annotated
 
 import torch
 import tyro
+from torch import Tensor
 
+from mimicgan.card import Card
 from mimicgan.commands.flags import PATH, TrainFlags
+from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import FASHION, data_set
 from mimicgan.errors import UserError
-from mimicgan.images import rounded, to_internal
-from mimicgan.misfit import prior_mismatch
+from mimicgan.images import to_internal
 from mimicgan.pretrained import load_card, load_prior, save_prior, word_for
-from mimicgan.training.herding import herded
+from mimicgan.prior import Prior
+from mimicgan.training.herding import with_typical
 from mimicgan.training.restorer import RestorerSettings, train_universal
 
 FEWEST = 20
@@ -49,13 +52,7 @@ class TrainRestorer(TrainFlags):
         screen = self.screen()
         self.prepare()
         prior, card = load_prior(self.prior), load_card(self.prior)
-        if self.data == "samples":
-            images = prior.sample(20000, torch.Generator().manual_seed(self.settings.seed))
-        else:
-            clean = data_set(self.data, self.data_dir, prior.image_shape)
-            images = to_internal(clean.float() / 255)
-        if len(images) < FEWEST:
-            raise UserError(f"{len(images)} images make no restorer; give {FEWEST} or more")
+        images = clean_images(self.data, self.data_dir, prior, self.settings.seed)
         with screen.progress("training the restorer", self.settings.steps) as advance:
             restorer = train_universal(
                 images,
@@ -63,25 +60,44 @@ class TrainRestorer(TrainFlags):
                 self.out / "restorer.pt",
                 callback=lambda step, loss: advance(step, f"l1 {loss:.4f}"),
             )
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        order = torch.randperm(len(images), generator=generator)
-        # The bank must not be measured against the images that it was chosen by.
-        cut = min(1000, len(images) // 5)
-        held, chosen = images[order[:cut]], images[order[cut : cut + 6000]]
-        screen.say("choosing typical images")
-        bank = herded(prior, chosen, generator)
-        typical = rounded(
-            prior.images_of(bank[torch.randperm(len(bank), generator=generator)[:512]])
-        )
-        mismatch = prior_mismatch(held, typical, generator)
-        command = shlex.join(["mimicgan", *sys.argv[1:]])
-        card = replace(
-            card,
-            command=f"{card.command}; {command}",
-            metrics={**card.metrics, "mismatch": round(mismatch, 4)},
-            settings={**card.settings, "restorer": asdict(self.settings)},
-        )
-        save_prior(self.out, card, prior.generator, prior.discriminator, restorer, prior.box, bank)
-        word = shlex.quote(word_for(self.out))
-        screen.say(f"prior with its restorer in {self.out}; use it with --prior {word}")
+        card = replace(card, settings={**card.settings, "restorer": asdict(self.settings)})
+        prior = replace(prior, restorer=restorer)
+        save_with_typical(screen, self.out, card, prior, images, self.settings.seed)
         screen.result({"command": "train restorer", "prior": str(self.out)})
+
+
+def save_with_typical(
+    screen: Screen, out: Path, card: Card, prior: Prior, images: Tensor, seed: int
+) -> None:
+    """Write the prior with typical images, chosen by real ``images`` (n, c, h, w) in [-1, 1]."""
+    screen.say("choosing typical images")
+    prior = with_typical(prior, images, torch.Generator().manual_seed(seed))
+    command = shlex.join(["mimicgan", *sys.argv[1:]])
+    card = replace(
+        card,
+        command=f"{card.command}; {command}",
+        metrics={**card.metrics, "mismatch": round(prior.mismatch, 4)},
+    )
+    save_prior(
+        out,
+        card,
+        prior.generator,
+        prior.discriminator,
+        prior.restorer,
+        prior.box,
+        prior.bank,
+        prior.retouch,
+    )
+    screen.say(f"prior in {out}; use it with --prior {shlex.quote(word_for(out))}")
+
+
+def clean_images(data: str, data_dir: Path | None, prior: Prior, seed: int) -> Tensor:
+    """What a prior is completed by, (n, c, h, w) in [-1, 1]. UserError for too few."""
+    if data == "samples":
+        images = prior.sample(20000, torch.Generator().manual_seed(seed))
+    else:
+        clean = data_set(data, data_dir, prior.image_shape)
+        images = to_internal(clean.float() / 255)
+    if len(images) < FEWEST:
+        raise UserError(f"{len(images)} images are too few; give {FEWEST} or more")
+    return images
