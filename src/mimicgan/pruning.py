@@ -12,7 +12,7 @@ from mimicgan.first_guess import FirstGuesses
 from mimicgan.mimic import Step
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance
-from mimicgan.variations import NEAR, same_greys
+from mimicgan.variations import same_greys
 
 
 def _absent(_own: Tensor, plain: Tensor) -> Tensor:
@@ -156,18 +156,7 @@ def _instead(
     if part == ("curve",):
         # Straight as well, but for what was too dark or too bright for the observations.
         low, high = float(y.min()), float(y.max())
-        for line in _lines(damage.curve, low, high):
+        for line in (knots(), -knots()):
             clipped = other.copied()
             clipped.curve.copy_(line.clamp(low, high))
             yield clipped
-
-
-def _lines(curve: Tensor, low: float, high: float) -> Iterator[Tensor]:
-    """Straight curves (KNOTS,) that may lie under ``curve`` where it is between the two ends."""
-    yield knots()
-    yield -knots()
-    inside = (curve > low + NEAR) & (curve < high - NEAR)
-    if inside.sum() > 2:
-        x, y = knots()[inside], curve[inside]
-        slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-        yield y.mean() + slope * (knots() - x.mean())
