@@ -68,8 +68,8 @@ class MatchSettings(FitSettings):
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
 
         ``sample`` and ``restorer_batch`` fall as the side grows, so that the time grows with the
-        side and not with its square, and with fewer images, of which less can be learnt; then so do
-        the steps, and with the batch the rate.
+        side and not with its square, and with fewer images, of which less can be learnt; then the
+        restorer's steps fall faster, and with its batch the rate.
         """
         by_count = min(1.0, (count / 100) ** 0.25)
         share = min(by_count, (28 * 28 / (shape[1] * shape[2])) ** 0.5)
@@ -77,7 +77,7 @@ class MatchSettings(FitSettings):
             self,
             sample=max(1, round(self.sample * share)),
             restorer_batch=max(1, round(self.restorer_batch * share)),
-            restorer_steps=max(1, round(self.restorer_steps * by_count)),
+            restorer_steps=max(1, round(self.restorer_steps * by_count**2)),
             restorer_rate=self.restorer_rate * share**0.5,
         )
 
