@@ -94,7 +94,7 @@ def test_fewer_steps_for_fewer_images() -> None:
     steps = [
         MatchSettings(restorer_steps=100).sized((1, 56, 56), n).restorer_steps for n in (25, 100)
     ]
-    assert steps == [71, 100]
+    assert steps == [50, 100]
 
 
 def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
@@ -144,6 +144,22 @@ def test_a_blur_that_is_round_is_made_round_and_finds_its_width(fashion) -> None
     first, turn, second = found.sharpness.tolist()
     assert turn == 0
     assert first == second == pytest.approx(0.3, rel=0.08)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_curve_is_straight_up_to_where_the_observations_end(fashion, sign: int) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    cut = (sign * knots()).clamp(-0.6, 0.3)
+    damage.curve.copy_(cut)
+    y = damage(x[:100])
+    damage.curve.copy_((cut + 0.05 * (7 * knots()).sin()).clamp(-0.6, 0.3))
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=0)
+    generator = torch.Generator().manual_seed(0)
+    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    assert "curve" in gone
+    assert torch.allclose(found.curve, cut, atol=1e-6)
 
 
 def test_a_blur_along_one_direction_stays_one(fashion) -> None:
