@@ -4,6 +4,8 @@ As sets, 25 observations cannot tell so many numbers, nor the sign of a gain; gu
 images can, since they draw on the pixels around.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -63,12 +65,16 @@ def covered(damage: ComposedDamage, z: Tensor, y: Tensor) -> ComposedDamage | No
     z as in ``paired_signs``. Sets alone take such noise for a picture of the same contrast.
     """
     apart, wanted = z - z.mean(dim=0), y - y.mean(dim=0)
-    shared = (apart * wanted).mean(dim=0)
-    power = (apart.square().mean(dim=0) * wanted.square().mean(dim=0)).clamp(min=1e-8)
-    # Two standard errors of the correlation of strangers.
-    strange = (shared.square() / power < 4 / len(z)) & (y.std(dim=0) > FAINT)
+    power = apart.square().mean(dim=0) * wanted.square().mean(dim=0)
+    shared = (apart * wanted).mean(dim=0).square() / power.clamp(min=1e-8)
+    # What lies before a picture hides all of its channels. Two standard errors of the correlation
+    # of strangers; several channels are surer, and a guess holds some of what it was made from.
+    limit = (4 if len(shared) == 1 else 6) / len(z)
+    strange = (shared.mean(dim=0) < limit) & (y.std(dim=0) > FAINT).all(dim=0)
     # Single pixels are like that by chance: what is covered lies together.
-    together = functional.avg_pool2d(strange.float()[None], 3, stride=1, padding=1)[0] > 0.6
+    together = _around(strange.float(), functional.avg_pool2d) > 0.6
+    together |= strange & (_around(together.float(), functional.max_pool2d) > 0)
+    together = together.expand_as(y[0])
     if together.float().mean() < 0.01:
         return None
     other = damage.copied()
@@ -76,6 +82,11 @@ def covered(damage: ComposedDamage, z: Tensor, y: Tensor) -> ComposedDamage | No
     other.offset.copy_(torch.where(together, y.mean(dim=0), other.offset))
     other.grain.copy_(torch.where(together, y.std(dim=0), other.grain))
     return other
+
+
+def _around(pixels: Tensor, pool: Callable[..., Tensor]) -> Tensor:
+    """``pool`` of the 3x3 pixels around each of (h, w)."""
+    return pool(pixels[None, None], 3, stride=1, padding=1)[0, 0]
 
 
 @torch.no_grad()
