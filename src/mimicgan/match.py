@@ -96,7 +96,10 @@ def match(
     if len(y) < settings.fewest:
         return Damage.universal(prior)
     settings = settings.sized(prior.image_shape, len(y))
-    bank = rounded(prior.typical(settings.bank, generator))
+    made = prior.images_of(prior.typical_latents(settings.bank, generator))
+    bank = rounded(prior.retouched(made))
+    # A restorer does better with what the generator made than with what was made of that.
+    source = bank if prior.retouch is None else rounded(made)
     universal = None if prior.restorer is None else Damage.universal(prior).restore
     guess = None if universal is None else universal(y)
 
@@ -107,7 +110,7 @@ def match(
     found: list[_Candidate] = []
     while len(found) < settings.attempts:
         fit = fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal)
-        found.append(_Candidate(fit, y, bank, prior, settings, generator, callback))
+        found.append(_Candidate(fit, y, bank, source, prior, settings, generator, callback))
         if fit.misfit < settings.sure_misfit and not fit.undamaged:
             # A restorer can show that a damage is wrong whose images look right.
             found[-1].train(settings.trial)
@@ -137,12 +140,13 @@ class _Candidate:
         fit: Fit,
         y: Tensor,
         bank: Tensor,
+        source: Tensor,
         prior: Prior,
         settings: MatchSettings,
         generator: torch.Generator,
         callback: Callable[[Step], None] | None,
     ) -> None:
-        self.fit, self.y, self.bank, self.settings = fit, y, bank, settings
+        self.fit, self.y, self.bank, self.source, self.settings = fit, y, bank, source, settings
         self.generator, self.callback, self.mismatch = generator, callback, prior.mismatch
         self.damage, self.simulated = fit.damage, fit.misfit
         self.patterned = has_pattern(fit.damage)
@@ -173,7 +177,7 @@ class _Candidate:
         def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             if step == turn:
                 self._learn_pattern(generator)
-            return simulated_pairs(self.damage, self.bank, settings)(step, generator)
+            return simulated_pairs(self.damage, self.source, settings)(step, generator)
 
         def note(step: int, loss: float) -> None:
             if self.callback is not None:

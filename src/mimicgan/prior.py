@@ -58,18 +58,21 @@ class Prior:
         Those of ``bank``, in a random order, retouched; any from the box where the prior has no
         bank.
         """
+        return self.retouched(self.images_of(self.typical_latents(count, generator)))
+
+    def typical_latents(self, count: int, generator: torch.Generator) -> Tensor:
+        """The latents (m, latent_size) of such images."""
         if self.bank is None:
-            return self.sample(count, generator)
+            return self.draw(count, generator)
         order = torch.randperm(len(self.bank), generator=generator)[:count]
-        return self.retouched(self.bank[order])
+        return self.bank[order]
 
     @torch.no_grad()
-    def retouched(self, latents: Tensor, batch: int = 250) -> Tensor:
-        """G(z) in [-1, 1] for latents (n, latent_size), retouched where the prior knows how."""
+    def retouched(self, images: Tensor, batch: int = 250) -> Tensor:
+        """Generated images (n, c, h, w) in [-1, 1], retouched where the prior knows how."""
         if self.retouch is None:
-            return self.images_of(latents, batch)
-        parts = torch.split(latents, batch)
-        return torch.cat([self.retouch(self.images_of(part, batch)) for part in parts])
+            return images
+        return torch.cat([self.retouch(part) for part in torch.split(images, batch)])
 
     @torch.no_grad()
     def images_of(self, latents: Tensor, batch: int = 250) -> Tensor:

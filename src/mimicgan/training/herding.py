@@ -59,7 +59,7 @@ def herded(
     if len(images) < 2:
         raise ValueError(f"{len(images)} images show no distribution; give 2 or more")
     latents = prior.draw(draws, generator)
-    made = rounded(prior.retouched(latents))
+    made = rounded(prior.retouched(prior.images_of(latents)))
     reference = SetDistance(images[:500], random_corners(prior.image_shape, generator))
     ours, theirs = (reference.views(x)[:POSITIONAL] for x in (made, images))
     scales = reference.scales[:POSITIONAL]
