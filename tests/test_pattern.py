@@ -93,6 +93,27 @@ def test_pixels_that_show_noise_alone_are_found() -> None:
     assert simulated.std() == pytest.approx(0.5, abs=0.1)
 
 
+def test_what_lies_before_a_picture_hides_all_of_its_channels() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(25, 1, 12, 12, generator=generator).expand(25, 3, 12, 12) * 1.6 - 0.8
+    y = x.clone()
+    y[..., 3:9, 4:10] = 0.5 * torch.randn(25, 3, 6, 6, generator=generator)
+    # A guess holds some of the noise that it was made from.
+    guess = x + 0.3 * torch.randn(y.shape, generator=generator) + 0.15 * y
+    damage = ComposedDamage((3, 12, 12)).requires_grad_(False)
+    found = covered(damage, guess, y)
+    assert found is not None
+    hidden = found.gain == -1
+    assert torch.equal(hidden, hidden[:1].expand_as(hidden))
+    true = torch.zeros(12, 12, dtype=torch.bool)
+    true[3:9, 4:10] = True
+    assert hidden[0][true].float().mean() > 0.95
+    assert not hidden[0][~true].any()
+    # Signs that differ among the channels, as masks have them, hide nothing.
+    masked = x * torch.tensor([1.0, -1.0, 1.0]).view(3, 1, 1)
+    assert covered(damage, guess, masked) is None
+
+
 @pytest.mark.parametrize("level", [-0.3, 1.0])
 def test_other_damages_cover_nothing(level: float) -> None:
     x = _images(60)
