@@ -22,7 +22,7 @@ from mimicgan.commands.screen import Screen
 from mimicgan.corruptions import CORRUPTIONS
 from mimicgan.data import fashion_mnist
 from mimicgan.image_files import read_images, write_images
-from mimicgan.pretrained import load_prior
+from mimicgan.pretrained import load_card, load_prior
 from mimicgan.training.herding import herded
 
 
@@ -346,6 +346,16 @@ def test_the_bank_of_a_small_folder_is_no_single_latent(
     bank = load_prior(out).bank
     assert bank is not None
     assert len(bank.unique(dim=0)) == 30
+    again = tmp_path / "again"
+    command = ("train", "bank", "--prior", out, "--data", tmp_path, "--out", again, "--seed", "3")
+    assert call(*command) == 0
+    first, second = load_prior(out), load_prior(again)
+    assert second.bank is not None
+    assert not torch.equal(bank, second.bank)
+    assert second.restorer is not None
+    x = some((2, *GREY)).float() / 127.5 - 1
+    assert torch.equal(second.restorer(x), first.restorer(x))
+    assert load_card(again).command.startswith(load_card(out).command + "; ")
 
 
 def test_evaluate_refuses_what_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:

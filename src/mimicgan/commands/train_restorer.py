@@ -70,8 +70,9 @@ def save_with_typical(
     screen: Screen, out: Path, card: Card, prior: Prior, images: Tensor, seed: int
 ) -> None:
     """Write the prior with typical images, chosen by real ``images`` (n, c, h, w) in [-1, 1]."""
-    screen.say("choosing typical images")
-    prior = with_typical(prior, images, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    with screen.progress("choosing typical images", 100) as advance:
+        prior = with_typical(prior, images, generator, lambda share: advance(round(100 * share)))
     command = shlex.join(["mimicgan", *sys.argv[1:]])
     card = replace(
         card,

@@ -1,5 +1,6 @@
 """Generated images that, taken together, look like the training images: herded and retouched."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -22,12 +23,17 @@ COMPARED = 512
 """Generated images that are measured against these."""
 
 
-def with_typical(prior: Prior, images: Tensor, generator: torch.Generator) -> Prior:
+def with_typical(
+    prior: Prior,
+    images: Tensor,
+    generator: torch.Generator,
+    callback: Callable[[float], None] | None = None,
+) -> Prior:
     """The prior with the bank, the retouching and the mismatch that real ``images`` (n, c, h, w) in
     [-1, 1] give it.
 
-    Generated images are retouched only where that takes them nearer to images held out. ValueError
-    for fewer than ten images.
+    Generated images are retouched only where that takes them nearer to images held out.
+    ``callback`` is told the share of the work that is done. ValueError for fewer than ten images.
     """
     if len(images) < 10:
         raise ValueError(f"{len(images)} images show no distribution; give 10 or more")
@@ -40,14 +46,19 @@ def with_typical(prior: Prior, images: Tensor, generator: torch.Generator) -> Pr
     plain, retouched = made[:COMPARED], rounded(retouch(made[:COMPARED]))
     if prior_mismatch(held, retouched, generator) < prior_mismatch(held, plain, generator):
         prior = replace(prior, retouch=retouch)
-    prior = replace(prior, bank=herded(prior, chosen, generator))
+    prior = replace(prior, bank=herded(prior, chosen, generator, callback=callback))
     typical = rounded(prior.typical(COMPARED, generator))
     return replace(prior, mismatch=prior_mismatch(held, typical, generator))
 
 
 @torch.no_grad()
 def herded(
-    prior: Prior, images: Tensor, generator: torch.Generator, count: int = 4096, draws: int = 12288
+    prior: Prior,
+    images: Tensor,
+    generator: torch.Generator,
+    count: int = 4096,
+    draws: int = 12288,
+    callback: Callable[[float], None] | None = None,
 ) -> Tensor:
     """``count`` of ``draws`` latents (count, k), chosen one by one against real ``images``.
 
@@ -64,10 +75,15 @@ def herded(
     ours, theirs = (reference.views(x)[:POSITIONAL] for x in (made, images))
     scales = reference.scales[:POSITIONAL]
     to_real, between = torch.zeros(draws), torch.zeros(draws, draws)
+    # The time goes with how many numbers there are to an image in a view.
+    done, total = 0, draws * sum(own.shape[1] for own in ours)
     for own, real, scale in zip(ours, theirs, scales, strict=True):
         for rows in torch.split(torch.arange(draws), 1000):
             to_real[rows] += distances(own[rows], real).mean(dim=1) / scale
             between[rows] += distances(own[rows], own) / scale
+            done += len(rows) * own.shape[1]
+            if callback is not None:
+                callback(done / total)
     to_chosen, taken = torch.zeros(draws), torch.zeros(draws)
     chosen: list[int] = []
     while len(chosen) < min(count, draws):
