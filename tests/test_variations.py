@@ -11,7 +11,7 @@ from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import _various
 from mimicgan.images import rounded
-from mimicgan.variations import impulses, same_means
+from mimicgan.variations import impulses, matched, same_means
 
 SHAPE = (1, 28, 28)
 
@@ -65,6 +65,18 @@ def test_what_is_not_blurred_gets_no_blur(fashion) -> None:
     half = len(x) // 2
     for each in same_power(_plain(), x[half:], x[:half]):
         assert each.blur_kernel().max() > 0.5
+
+
+@pytest.mark.parametrize("name", ["curve", "gain"])
+def test_a_damage_that_leaves_nothing_has_no_blur_and_ends_no_search(fashion, name: str) -> None:
+    x = fashion.images[:40].float() / 127.5 - 1
+    nothing = _plain()
+    nothing.get_parameter(name).fill_(0.0 if name == "curve" else -1.0)
+    assert nothing(x).std() == 0
+    assert not list(same_power(nothing, x, x))
+    # No other variation fails on it either, or makes what is no number.
+    for each in matched(nothing, x, x):
+        assert each(x).isfinite().all()
 
 
 def test_a_flat_blur_is_even_inside_and_nothing_outside() -> None:

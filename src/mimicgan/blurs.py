@@ -15,12 +15,15 @@ FAR_OUT = 0.1
 @torch.no_grad()
 def same_power(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
     """Copies whose blur takes from x the power that y lacks: a Gaussian one as wide and as long, a
-    flat one (motion, defocus), and the symmetric kernel itself."""
+    flat one (motion, defocus), and the symmetric kernel itself; none where ``damage`` leaves none.
+    """
     sharp = damage.copied()
     plain = plain_values(damage.shape, damage.size)
     for name in ("sharpness", "flatness", "kernel"):
         sharp.get_parameter(name).copy_(plain[name])
     kernel = _missing(_power(sharp(x)), _power(y), damage.size)
+    if not kernel.isfinite().all():
+        return
     gaussian, flat = as_wide(sharp, kernel)
     yield from (gaussian, flat)
     other = gaussian.copied()
