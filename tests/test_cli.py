@@ -261,6 +261,7 @@ def test_a_gpu_is_refused_by_every_command_that_computes(
         "restore": ("sample", tmp_path / "out"),
         "figures": (tmp_path / "out",),
         "train restorer": ("--prior", tmp_path),
+        "train bank": ("--prior", tmp_path),
         "train supervised": ("--task", "dropped"),
     }
     monkeypatch.chdir(tmp_path)
