@@ -124,6 +124,14 @@ def thinned(x: Tensor, count: int = 400) -> Tensor:
     return x[..., torch.arange(min(count, size)) * step % size]
 
 
+def ranked(own: Tensor, wanted: Tensor, at: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Share (k,) of the values ``own`` that lie below each of ``at`` (k,), and the values
+    ``wanted`` in order: what has the same rank among them. At most ``count`` of both are taken.
+    """
+    now, then = (thinned(values.flatten(), count).sort().values for values in (own, wanted))
+    return torch.searchsorted(now, at.contiguous()).double() / len(now), then
+
+
 def _quantiles(x: Tensor, count: int) -> Tensor:
     every = torch.linspace(0, x.shape[-1] - 1, count).long()
     return x.sort(dim=-1).values[..., every]

@@ -9,7 +9,7 @@ from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage, knots, plain_values
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.pattern import BOUND, covered, paired_signs, without_pattern
-from mimicgan.set_distance import thinned
+from mimicgan.set_distance import ranked
 
 
 def matched(
@@ -252,8 +252,7 @@ def same_greys(
     """
     other = damage.copied()
     other.curve.copy_(knots())
-    now, wanted = (thinned(values.flatten(), 50000).sort().values for values in (other(x), y))
-    rank = torch.searchsorted(now, other.curve.contiguous()).double() / len(now)
+    rank, wanted = ranked(other(x), y, other.curve, 50000)
     rank = 1 - rank if falling else rank
     other.curve.copy_(wanted[(rank * (len(wanted) - 1)).long()])
     return other

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mimicgan.set_distance import thinned
+from mimicgan.set_distance import ranked
 
 LEVELS = 513
 """Entries of a table, evenly from one end of its range to the other."""
@@ -126,8 +126,7 @@ def _layers(x: Tensor) -> list[Tensor]:
 def _table(own: Tensor, wanted: Tensor, low: float, high: float) -> Tensor:
     """(LEVELS,) for values between ``low`` and ``high``: what has the rank in ``wanted`` that they
     have in ``own``."""
-    now, then = (thinned(values.flatten(), VALUES).sort().values for values in (own, wanted))
-    rank = torch.searchsorted(now, torch.linspace(low, high, LEVELS)).double() / len(now)
+    rank, then = ranked(own, wanted, torch.linspace(low, high, LEVELS), VALUES)
     return then[(rank * (len(then) - 1)).round().long()]
 
 
