@@ -71,6 +71,8 @@ def save_with_typical(
 ) -> None:
     """Write the prior with typical images, chosen by real ``images`` (n, c, h, w) in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
+    # Without a terminal there is no bar.
+    screen.say("choosing typical images")
     with screen.progress("choosing typical images", 100) as advance:
         prior = with_typical(prior, images, generator, lambda share: advance(round(100 * share)))
     command = shlex.join(["mimicgan", *sys.argv[1:]])
