@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mimicgan.consistency import EXACT, consistent, slack_of
+from mimicgan.consistency import EXACT, Residuals, consistent, slack_of
 from mimicgan.damage import ComposedDamage
 from mimicgan.learnt import Damage
 
@@ -69,12 +69,12 @@ def test_noise_that_the_damage_makes_is_no_trace_of_the_image() -> None:
     damage.generator = torch.Generator().manual_seed(0)
     again, off = clean + 0.1 * _images(200, 2), clean + 0.2 * _images(200, 2)
     damage.noise[0] = 0.0
-    exact = slack_of(damage, clean, damage(clean), again, clean, off, 0.85)
+    exact = slack_of(Residuals.of(damage, clean, damage(clean), again, clean, off), 0.85)
     # Twice as far off means four times the mean square.
     error = float((again - clean).square().mean())
     assert float(exact.mean()) == pytest.approx(EXACT / (4 * error), rel=0.05)
     damage.noise[0] = 0.1
-    noisy = slack_of(damage, clean, damage(clean), again, damage(clean), again, 0.85)
+    noisy = slack_of(Residuals.of(damage, clean, damage(clean), again, damage(clean), again), 0.85)
     assert float(noisy.mean()) == pytest.approx((0.1**2 + EXACT) / error, rel=0.1)
 
 
@@ -83,14 +83,17 @@ def test_where_noise_hides_more_than_a_restorer_misses_nothing_is_asked() -> Non
     damage.generator = torch.Generator().manual_seed(0)
     damage.noise[0] = 0.3
     again = (clean + 0.1 * _images(200, 2)).clamp(-1, 1)
-    assert slack_of(damage, clean, damage(clean), again, damage(clean), again, 0.85) is None
+    assert (
+        slack_of(Residuals.of(damage, clean, damage(clean), again, damage(clean), again), 0.85)
+        is None
+    )
 
 
 def test_a_pixel_that_the_damage_gets_wrong_is_not_asked() -> None:
     damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
     again, y = clean + 0.1 * _images(200, 2), clean.clone()
     y[:, :, 0] = _images(200, 3)[:, :, 0]
-    slack = slack_of(damage, clean, clean, again, y, again, 0.85)
+    slack = slack_of(Residuals.of(damage, clean, clean, again, y, again), 0.85)
     assert slack[:, 0].min() > 20 * slack[:, 1:].max()
 
 
@@ -98,10 +101,19 @@ def test_a_damage_that_is_wrong_nearly_everywhere_is_not_asked() -> None:
     damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
     again = clean + 0.1 * _images(200, 2)
     left = [
-        slack_of(damage, clean, clean, again, y, again, 0.85)
+        slack_of(Residuals.of(damage, clean, clean, again, y, again), 0.85)
         for y in (clean, clean + 0.2 * _images(200, 3), clean + _images(200, 3))
     ]
     assert [slack is None for slack in left] == [False, False, True]
+
+
+def test_what_is_unexplained_of_observations_is_told_in_that_of_simulated_ones() -> None:
+    damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
+    again = clean + 0.1 * _images(200, 2)
+    for far, factor in ((0.1, 1), (0.3, 9)):
+        off = clean + far * _images(200, 3)
+        found = Residuals.of(damage, clean, clean, again, clean, off).factor
+        assert found == pytest.approx(factor, rel=0.1)
 
 
 def test_a_restorer_alone_is_what_a_damage_without_slack_gives() -> None:

@@ -11,7 +11,7 @@ from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import _various
 from mimicgan.images import rounded
-from mimicgan.variations import impulses, matched, same_means
+from mimicgan.variations import impulses, lumps, matched, same_means
 
 SHAPE = (1, 28, 28)
 
@@ -112,6 +112,25 @@ def test_where_no_grey_is_too_frequent_nothing_was_lost(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
     half = len(x) // 2
     assert not list(impulses(_plain(), x[half:], x[:half]))
+
+
+def test_lost_blocks_and_squares_show_in_a_grey_that_lies_together(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    half, dice = len(x) // 2, torch.Generator().manual_seed(0)
+    lost = torch.rand(half, 1, 7, 7, generator=dice) < 0.3
+    y = torch.where(functional.interpolate(lost.float(), (28, 28)) > 0, 0.2, x[:half])
+    blocks, _, square = lumps(_plain(), x[half:], y)
+    assert blocks.parts() == square.parts() == {"chance"}
+    assert float(blocks.chance[2].sigmoid()) == pytest.approx(0.3, abs=0.04)
+    assert float(blocks.value[2]) == pytest.approx(0.2, abs=0.01)
+    y = x[:half].clone()
+    y[:, :, 5:15, 8:18] = 0.2
+    square = list(lumps(_plain(), x[half:], y))[-1]
+    assert float(square.square.exp()) == pytest.approx(10, rel=0.2)
+    # Pixels by themselves do not lie together, nor do greys that no image has too often.
+    alone = torch.rand(half, 1, 28, 28, generator=dice) < 0.3
+    assert not list(lumps(_plain(), x[half:], torch.where(alone, 0.2, x[:half])))
+    assert not list(lumps(_plain(), x[half:], x[:half]))
 
 
 def test_an_offset_is_found_whatever_is_cut_off(fashion) -> None:

@@ -1,6 +1,8 @@
 """What the observations hold comes through: restored images are taken towards those that the learnt
 damage turns into the observations, as far as both can be trusted."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -55,29 +57,58 @@ def _stepped(still: ComposedDamage, y: Tensor, x: Tensor, slack: Tensor) -> Tens
     return near.clamp(-1, 1)
 
 
+@dataclass(frozen=True)
+class Residuals:
+    """What a damage leaves unexplained, per pixel (c, h, w), as mean squares of [-1, 1]."""
+
+    damage: ComposedDamage
+    clean: Tensor
+    """Generated images (n, c, h, w), ``simulated`` from them, and ``again``: restored of these."""
+    simulated: Tensor
+    again: Tensor
+    noise: Tensor
+    """Of simulated observations, given the clean images."""
+    ours: Tensor
+    """Of simulated observations, given what is restored of them."""
+    theirs: Tensor
+    """Of the real ones, given what is restored of those."""
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        damage: ComposedDamage,
+        clean: Tensor,
+        simulated: Tensor,
+        again: Tensor,
+        y: Tensor,
+        restored: Tensor,
+    ) -> "Residuals":
+        """``simulated`` are images ``clean`` damaged, ``again`` what is restored of them, and
+        ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]."""
+        still = damage.still()
+        noise, ours, theirs = (
+            (still(images) - shown).square().mean(dim=0)
+            for images, shown in ((clean, simulated), (again, simulated), (restored, y))
+        )
+        return cls(damage, clean, simulated, again, noise, ours, theirs)
+
+    @property
+    def factor(self) -> float:
+        """How many times more of the real observations is unexplained, beyond noise."""
+        return float((self.theirs - self.noise).mean() / (self.ours - self.noise).mean())
+
+
 @torch.no_grad()
-def slack_of(
-    damage: ComposedDamage,
-    clean: Tensor,
-    simulated: Tensor,
-    again: Tensor,
-    y: Tensor,
-    restored: Tensor,
-    left: float,
-) -> Tensor | None:
-    """The slack (c, h, w) of ``consistent`` for ``damage`` and a restorer; None where the steps
+def slack_of(residuals: Residuals, left: float) -> Tensor | None:
+    """The slack (c, h, w) of ``consistent`` for the damage and a restorer; None where the steps
     would leave more than the share ``left`` of the mean square error, or the damage is wrong.
 
-    ``simulated`` are generated images ``clean`` damaged, ``again`` what is restored of them, and
-    ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]. How much further the residuals
-    of the real ones are from zero tells how much further off the restorer is on them.
+    How much further the residuals of the real ones are from zero tells how much further off the
+    restorer is on them.
     """
-    still = damage.still()
-    noise = (simulated - still(clean)).square().mean(dim=0)
-    ours, theirs = (
-        (still(images) - shown).square().mean(dim=0)
-        for images, shown in ((again, simulated), (restored, y))
-    )
+    noise, ours, theirs = residuals.noise, residuals.ours, residuals.theirs
+    clean, again = residuals.clean, residuals.again
     beyond, within = theirs - noise, ours - noise
     if (beyond > MOST * within.clamp(min=1e-6)).float().mean() > 0.5:
         return None
@@ -88,5 +119,5 @@ def slack_of(
     few = slice(TRIED)
     off = clean[few] + factor.sqrt() * (again[few] - clean[few])
     before = (off - clean[few]).square().mean()
-    after = (consistent(damage, simulated[few], off, slack) - clean[few]).square().mean()
-    return slack if after < left * before else None
+    moved = consistent(residuals.damage, residuals.simulated[few], off, slack)
+    return slack if (moved - clean[few]).square().mean() < left * before else None

@@ -15,7 +15,7 @@ from mimicgan.pruning import pruned
 from mimicgan.random_damage import random_damage
 from mimicgan.refine import FitSettings, refine, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
-from mimicgan.variations import matched, saturated, turned
+from mimicgan.variations import lumps, matched, saturated, turned
 
 ALIKE = 2
 """Damages of the same parts that are varied in each round: more would be copies of one."""
@@ -124,7 +124,10 @@ def _search(
     found = ranked(iter([plain, *(damage for _, damage in rough)]))
     for _ in range(settings.rounds):
         found = _various(found, settings.parents, ALIKE)
-        found += ranked(variations([damage for _, damage in found]))
+        parents = [damage for _, damage in found]
+        found += ranked(variations(parents))
+        for parent in (plain, *parents[: settings.parents // 2]):
+            found += ranked(lumps(parent, x, y))
     return [damage for _, damage in _various(found, settings.starts, 1)]
 
 

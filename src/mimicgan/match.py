@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from mimicgan.consistency import slack_of
+from mimicgan.consistency import Residuals, slack_of
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import at_least, within
 from mimicgan.fit import Fit, fit_damage
@@ -22,8 +23,11 @@ from mimicgan.misfit import JUDGES, restored_misfit, simulated_misfit, some
 from mimicgan.pattern import has_pattern, paired_pattern
 from mimicgan.prior import Prior
 from mimicgan.refine import FitSettings
-from mimicgan.training.restorer import fit_restorer, random_pairs
+from mimicgan.training.restorer import fit_restorer
 
+ALIKE = 3.0
+"""Factor between what the damage leaves unexplained of the observations and of simulated ones, up
+to which it may be right although its restorer treats the two differently."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -38,8 +42,8 @@ class MatchSettings(FitSettings):
     sure_misfit: float = 0.3
     """Misfit below which no further fit is tried: chance alone rarely makes as much."""
     good_misfit: float = 0.6
-    """Misfit below which a damage is trusted: its restorer sees no other, and restored images are
-    taken towards the observations."""
+    """Misfit below which a damage is trusted, unless its restorer shows in the end that it is
+    wrong; else the universal restorer restores."""
     restorer_steps: int = 1600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 2400
@@ -48,9 +52,6 @@ class MatchSettings(FitSettings):
     """Share of the restorer's steps after which it tells whether the damage is wrong."""
     restorer_batch: int = 64
     restorer_rate: float = 5e-3
-    random_share: float = 0.25
-    """Share of those pairs that get a random damage instead where the fit is not good: insurance
-    against a wrong one."""
     asked_again: float = 0.85
     """Share of the restorer's mean square error that may be left, on generated images, after steps
     towards the observations; else there are none: where the restorer has drawn from them what there
@@ -61,8 +62,7 @@ class MatchSettings(FitSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, attempts=self.attempts, restorer_batch=self.restorer_batch)
-        shares = {"random_share": self.random_share, "trial": self.trial}
-        within(0, 1, asked_again=self.asked_again, **shares)
+        within(0, 1, asked_again=self.asked_again, trial=self.trial)
 
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
@@ -123,10 +123,14 @@ def match(
         return Damage(best.damage, nn.Identity(), best.misfit)
     if best.fit.misfit >= settings.sure_misfit:
         best.train(settings.trial)
-    best.train(1.0)
+    wrong = best.simulated >= settings.good_misfit
+    if not wrong or prior.restorer is None:
+        best.train(1.0)
+        wrong = best.is_wrong()
+    if wrong and prior.restorer is not None:
+        # It knows many damages; one that was made for a wrong one has forgotten them.
+        return Damage(best.damage, prior.restorer, best.misfit)
     damage = best.outcome()
-    if prior.restorer is not None:
-        _shrink(damage.restorer, prior.restorer, trust(best.misfit))
     if best.misfit < WELL:
         return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))
     return damage
@@ -171,13 +175,11 @@ class _Candidate:
         first, settings = self.done, self.settings
         count = round(share * self.steps) - first
         turn = count // 2 if first else None
-        random_share = settings.random_share if self.misfit >= settings.good_misfit else 0.0
-        settings = replace(settings, random_share=random_share)
 
         def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             if step == turn:
                 self._learn_pattern(generator)
-            return simulated_pairs(self.damage, self.source, settings)(step, generator)
+            return simulated_pairs(self.damage, self.source, settings.restorer_batch, generator)
 
         def note(step: int, loss: float) -> None:
             if self.callback is not None:
@@ -185,7 +187,8 @@ class _Candidate:
                 at = first + step
                 self.callback(Step(at, "restorer", loss, loss, lambda: so_far.restore(self.y)))
 
-        fit_restorer(self.restorer, pairs, count, settings.restorer_rate, self.seed + first, note)
+        seed, rate = self.seed + first, settings.restorer_rate
+        fit_restorer(self.restorer, pairs, count, rate, seed, note, loss=restorer_loss)
         self.done = first + count
         self._learn_pattern(self.generator)
         if self.shown is None:
@@ -206,15 +209,32 @@ class _Candidate:
         self.damage, self.simulated = damage, misfit
 
     @torch.no_grad()
-    def _with_slack(self, generator: torch.Generator) -> Damage:
-        """Both so far, as a damage that takes what it restores towards what observations show,
-        where that leaves no more than a share of the restorer's error."""
-        damage, left = Damage(self.damage, self.restorer), self.settings.asked_again
+    def _residuals(self, generator: torch.Generator) -> Residuals:
+        damage = Damage(self.damage, self.restorer)
         y, clean = some(self.y, 2 * JUDGES, generator), self.bank[:JUDGES]
         simulated = damage.simulate(clean, generator)
         again, restored = damage.guess(simulated), damage.guess(y)
-        slack = slack_of(self.damage, clean, simulated, again, y, restored, left)
-        return replace(damage, slack=slack)
+        return Residuals.of(self.damage, clean, simulated, again, y, restored)
+
+    def _with_slack(self, generator: torch.Generator) -> Damage:
+        """Both so far, as a damage that takes what it restores towards what observations show,
+        where that leaves no more than a share of the restorer's error."""
+        slack = slack_of(self._residuals(generator), self.settings.asked_again)
+        return Damage(self.damage, self.restorer, slack=slack)
+
+    def is_wrong(self) -> bool:
+        """Whether the trained restorer shows the damage to be wrong; ``misfit`` then says so.
+
+        One that is trained for long also treats observations differently for no more than what
+        generated images lack; then the damage explains both alike.
+        """
+        damage = Damage(self.damage, self.restorer)
+        shown = restored_misfit(damage, self.y, self.bank, self.mismatch, self.generator)
+        before = shown if self.shown is None else self.shown
+        explained = 0 < self._residuals(self.generator).factor < ALIKE
+        right = shown < self.settings.sure_misfit or explained
+        self.shown = min(before, shown) if right else max(before, shown)
+        return not right
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is trusted."""
@@ -223,43 +243,23 @@ class _Candidate:
         return Damage(self.damage, self.restorer, self.misfit)
 
 
+def restorer_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean over (n, c, h, w) of errors in [-1, 1]: squared where they are small, so that what
+    little is known comes out as its mean, and not where they are gross."""
+    return functional.smooth_l1_loss(restored, clean, beta=0.5)
+
+
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
     """Mean distance of ``images`` (n, c, h, w) in [-1, 1] to what is restored of them."""
     again = damage.restore(damage.simulate(images, generator))
     return float((again - images).abs().mean())
 
 
-def trust(misfit: float) -> float:
-    """Share of the restorer's training to keep: all where the damage fits, little where not."""
-    return 1 / (1 + max(0.0, misfit) ** 2)
-
-
-@torch.no_grad()
-def _shrink(restorer: nn.Module, start: nn.Module, share: float) -> None:
-    # Between a network and its fine-tuned self every mixture is a working network
-    # (Wortsman et al. 2022), and it forgets less of the damages that were not the fitted one.
-    for own, other in zip(restorer.parameters(), start.parameters(), strict=True):
-        own.lerp_(other, 1 - share)
-
-
 def simulated_pairs(
-    surrogate: ComposedDamage, bank: Tensor, settings: MatchSettings
-) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
-    """Pairs for the restorer: most under the learnt damage, some under random ones."""
-    random_count = round(settings.random_share * settings.restorer_batch)
-    random = random_pairs(bank, random_count)
-
-    def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        index = torch.randint(
-            len(bank), (settings.restorer_batch - random_count,), generator=generator
-        )
-        clean = bank[index]
-        with torch.no_grad():
-            surrogate.generator = generator
-            damaged = surrogate(clean)
-        if not random_count:
-            return damaged, clean
-        others, sources = random(step, generator)
-        return torch.cat([damaged, others]), torch.cat([clean, sources])
-
-    return pairs
+    surrogate: ComposedDamage, images: Tensor, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Pairs for the restorer: ``count`` of the images (m, c, h, w) damaged, and as they are."""
+    clean = images[torch.randint(len(images), (count,), generator=generator)]
+    with torch.no_grad():
+        surrogate.generator = generator
+        return surrogate(clean), clean

@@ -146,6 +146,31 @@ def impulses(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedD
         yield other
 
 
+@torch.no_grad()
+def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
+    """Copies in which lost blocks, rows or a square take the grey value that y has most too often;
+    none where its pixels do not lie together."""
+    whole = damage.copied()
+    whole.chance.copy_(plain_values(damage.shape, damage.size)["chance"])
+    now, wanted = _histogram(whole(x)), _histogram(y)
+    excess, value = (wanted - now).max(dim=0)
+    lost = excess / (1 - now[value]).clamp(min=1e-3)
+    shown = _levels(y).view_as(y)
+    there = (shown // 4 == value).all(dim=1)
+    beside = (there[..., 1:] & there[..., :-1]).sum() / there[..., :-1].sum().clamp(min=1)
+    if excess < RARE or beside < (1 + there.float().mean()) / 2:
+        return
+    grey = shown[shown // 4 == value].mode().values / 127.5 - 1
+    for kind in (2, 3, 4):
+        other = whole.copied()
+        # One square an image; a part of it may lie outside.
+        other.chance[kind] = (lost if kind < 4 else torch.tensor(0.99)).clamp(0.01, 0.99).logit()
+        other.square.copy_((1.1 * damage.shape[1] * lost.sqrt()).log())
+        other.value[kind] = grey
+        other.spread[kind] = 0.0
+        yield other
+
+
 def _histogram(images: Tensor) -> Tensor:
     """Share (64,) of the pixels at each four of 256 levels of [-1, 1].
 
