@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mimicgan.consistency import Residuals, slack_of
 from mimicgan.damage import ComposedDamage
@@ -187,8 +186,7 @@ class _Candidate:
                 at = first + step
                 self.callback(Step(at, "restorer", loss, loss, lambda: so_far.restore(self.y)))
 
-        seed, rate = self.seed + first, settings.restorer_rate
-        fit_restorer(self.restorer, pairs, count, rate, seed, note, loss=restorer_loss)
+        fit_restorer(self.restorer, pairs, count, settings.restorer_rate, self.seed + first, note)
         self.done = first + count
         self._learn_pattern(self.generator)
         if self.shown is None:
@@ -241,12 +239,6 @@ class _Candidate:
         if self.misfit < self.settings.good_misfit:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
         return Damage(self.damage, self.restorer, self.misfit)
-
-
-def restorer_loss(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean over (n, c, h, w) of errors in [-1, 1]: squared where they are small, so that what
-    little is known comes out as its mean, and not where they are gross."""
-    return functional.smooth_l1_loss(restored, clean, beta=0.5)
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
