@@ -3,9 +3,11 @@
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +31,7 @@ from mimicgan.prior import Prior
 from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, band_powers, random_corners, thinned
+from mimicgan.tensor_files import tensors_of
 from mimicgan.variations import (
     same_greys,
     same_moments,
@@ -338,7 +341,7 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
     damage = match(y, prior, settings, torch.Generator().manual_seed(0))
     assert damage.surrogate is made[kept].damage
     assert damage.misfit == misfit
-    assert (damage.restorer is prior.restorer) == (shown[-1] > SMALL.sure_misfit)
+    assert (damage.restorer is prior.restorer) == (shown[-1] > SMALL.sure_misfit) != damage.own
     assert next(fits, None) is next(misfits, None) is None
 
 
@@ -620,6 +623,9 @@ def test_a_saved_damage_restores_as_the_learnt_one(prior, fashion, tmp_path) -> 
     one = package_restore(y[:1], prior, Settings(match=SMALL), damage=damage)
     torch.testing.assert_close(one.images, learnt.images[:1])
     assert (one.misfit, one.generator_passes) == (None, 0)
+    assert damage.own == learnt.damage.own
+    replace(damage, own=not damage.own).save(tmp_path / "other.safetensors")
+    assert Damage.load(tmp_path / "other.safetensors", prior).own != damage.own
 
 
 def test_a_given_damage_is_judged_by_the_images_at_hand(prior) -> None:
@@ -631,6 +637,15 @@ def test_a_given_damage_is_judged_by_the_images_at_hand(prior) -> None:
     assert wrong.misfit is not None
     assert right.misfit < 1 < 10 < wrong.misfit
     assert (right.understood, wrong.understood) == (True, False)
+
+
+def test_a_file_may_begin_as_a_pickle_does() -> None:
+    tensors, first = {"x": torch.ones(2)}, set()
+    for padding in range(0, 512, 8):
+        content = tensor_bytes(tensors, metadata={"padding": " " * padding})
+        first.add(content[:1])
+        assert torch.equal(tensors_of(content, Path("damage"), "again")["x"], tensors["x"])
+    assert b"\x80" in first
 
 
 def test_a_file_that_is_no_damage_is_refused(prior, tmp_path) -> None:

@@ -36,6 +36,8 @@ class Damage:
     slack: Tensor | None = None
     """(c, h, w): how far what is restored may be from what the observations show (``consistent``);
     None where they are not asked again."""
+    own: bool = True
+    """Whether the restorer was made for this damage; else it is the universal one."""
 
     @classmethod
     def universal(cls, prior: Prior) -> "Damage":
@@ -48,7 +50,7 @@ class Damage:
                 f"the prior {prior.name!r} has no restorer, which is needed here; give it one with "
                 "`mimicgan train restorer`, or give 4 observations or more and the method auto"
             )
-        return cls(nn.Identity(), prior.restorer)
+        return cls(nn.Identity(), prior.restorer, own=False)
 
     @property
     def undamaged(self) -> bool:
@@ -110,6 +112,7 @@ class Damage:
             "format": FORMAT,
             "image_shape": list(shapes.pop()),
             "misfit": self.misfit,
+            "own": self.own,
             "sha256": fingerprint(tensors),
         }
         return tensor_bytes(tensors, metadata={"mimicgan": json.dumps(card)})
@@ -166,7 +169,7 @@ class Damage:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path} is damaged or of another version; {REMEDY}") from error
         surrogate, restorer = (part.requires_grad_(False) for part in parts)
-        return cls(surrogate, restorer, misfit, slack=slack)
+        return cls(surrogate, restorer, misfit, slack=slack, own=card.get("own") is not False)
 
 
 def _card(content: bytes) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def match(
         wrong = best.is_wrong()
     if wrong and prior.restorer is not None:
         # It knows many damages; one that was made for a wrong one has forgotten them.
-        return Damage(best.damage, prior.restorer, best.misfit)
+        return Damage(best.damage, prior.restorer, best.misfit, own=False)
     damage = best.outcome()
     if best.misfit < WELL:
         return replace(damage, error=expected_error(damage, bank[:JUDGES], generator))

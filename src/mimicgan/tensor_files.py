@@ -16,13 +16,14 @@ ZIP, PICKLE = b"PK", b"\x80"
 
 def tensors_of(content: bytes, path: Path, remedy: str) -> dict[str, Tensor]:
     """The tensors in the content of the file ``path``; UserError ends in the ``remedy``."""
-    if content[:2] == ZIP or content[:1] == PICKLE:
-        raise UserError(
-            f"{path} is a pickle or a program, and opening a pickle can run anything; {remedy}"
-        )
     try:
         return load(content)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        # Only now: the first bytes of a safetensors file are its header's length, any number.
+        if content[:2] == ZIP or content[:1] == PICKLE:
+            raise UserError(
+                f"{path} is a pickle or a program, and opening a pickle can run anything; {remedy}"
+            ) from error
         raise UserError(f"{path} is damaged or no safetensors file; {remedy}") from error
 
 

@@ -86,6 +86,11 @@ def message(result: Restoration, *, given: bool = False) -> str:
     limit = result.settings.match.misfit_limit
     if result.damage is not None and result.damage.undamaged and result.understood:
         return "the images look undamaged and come back as they are"
+    if result.understood and result.damage is not None and not result.damage.own:
+        return (
+            f"the damage was understood in part (misfit {result.misfit:.2f}): the universal "
+            "restorer was used"
+        )
     if result.understood:
         which = "given" if given else "learnt"
         return f"the {which} damage explains the observations (misfit {result.misfit:.2f})"
