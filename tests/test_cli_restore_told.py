@@ -158,8 +158,10 @@ def test_what_the_score_says_is_told_whatever_it_is(
     assert found(0.1, undamaged).startswith("the images look undamaged")
     doubted = Damage(ComposedDamage(GREY), Restorer(GREY), 0.7, own=False)
     assert found(0.7, doubted) == (
-        "the damage was understood in part (misfit 0.70): the universal restorer was used"
+        "the learnt damage explains the observations in part (misfit 0.70): the universal restorer "
+        "was used"
     )
+    assert found(7.0, doubted).endswith("; the universal restorer was used")
 
 
 def test_the_overview_has_no_simulated_row_where_nothing_was_learnt(

@@ -41,8 +41,9 @@ class MatchSettings(FitSettings):
     sure_misfit: float = 0.3
     """Misfit below which no further fit is tried: chance alone rarely makes as much."""
     good_misfit: float = 0.6
-    """Misfit below which a damage is trusted, unless its restorer shows in the end that it is
-    wrong; else the universal restorer restores."""
+    """Misfit below which a damage is trusted: restored images are taken towards the observations.
+    Where the images that it makes have more, or its restorer shows in the end that it is wrong, the
+    universal restorer restores."""
     restorer_steps: int = 1600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 2400
@@ -122,11 +123,10 @@ def match(
         return Damage(best.damage, nn.Identity(), best.misfit)
     if best.fit.misfit >= settings.sure_misfit:
         best.train(settings.trial)
-    wrong = best.simulated >= settings.good_misfit
-    if not wrong or prior.restorer is None:
+    if best.simulated < settings.good_misfit or prior.restorer is None:
         best.train(1.0)
-        wrong = best.is_wrong()
-    if wrong and prior.restorer is not None:
+        best.show()
+    if best.wrong and prior.restorer is not None:
         # It knows many damages; one that was made for a wrong one has forgotten them.
         return Damage(best.damage, prior.restorer, best.misfit, own=False)
     damage = best.outcome()
@@ -158,6 +158,7 @@ class _Candidate:
         self.steps = settings.restorer_steps if prior.restorer is not None else settings.fresh_steps
         self.done = 0
         self.shown: float | None = None
+        self.contradicted = False
 
     @property
     def misfit(self) -> float:
@@ -166,7 +167,7 @@ class _Candidate:
 
     def train(self, share: float) -> None:
         """Go on until ``share`` of the steps are done; after the first of them the restorer has
-        a say in ``misfit``: one that is trained for long shows mistakes that do it no harm.
+        a say in ``misfit``.
 
         A fixed pattern is learnt in turn with the restorer: at the end, and half way to it when the
         restorer has been trained before.
@@ -220,23 +221,27 @@ class _Candidate:
         slack = slack_of(self._residuals(generator), self.settings.asked_again)
         return Damage(self.damage, self.restorer, slack=slack)
 
-    def is_wrong(self) -> bool:
-        """Whether the trained restorer shows the damage to be wrong; ``misfit`` then says so.
+    def show(self) -> None:
+        """Let the restorer, trained to the end, say whether the damage is ``wrong``.
 
         One that is trained for long also treats observations differently for no more than what
         generated images lack; then the damage explains both alike.
         """
         damage = Damage(self.damage, self.restorer)
         shown = restored_misfit(damage, self.y, self.bank, self.mismatch, self.generator)
-        before = shown if self.shown is None else self.shown
-        explained = 0 < self._residuals(self.generator).factor < ALIKE
-        right = shown < self.settings.sure_misfit or explained
+        right = shown < self.settings.sure_misfit or self._residuals(self.generator).alike(ALIKE)
+        before = self.shown if self.shown is not None else shown
         self.shown = min(before, shown) if right else max(before, shown)
-        return not right
+        self.contradicted = not right
+
+    @property
+    def wrong(self) -> bool:
+        """Whether simulated images, or the restorer in the end, show that the damage is wrong."""
+        return self.contradicted or self.simulated >= self.settings.good_misfit
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is trusted."""
-        if self.misfit < self.settings.good_misfit:
+        if self.misfit < self.settings.good_misfit and not self.wrong:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
         return Damage(self.damage, self.restorer, self.misfit)
 

@@ -98,6 +98,14 @@ class Restoration:
     """Images that went forward through the generator, all in all."""
 
     @property
+    def restorer(self) -> Literal["own", "universal"] | None:
+        """Whether the images come from a restorer made for this damage, or from the one that the
+        prior ships; None where they come from the generator."""
+        if self.damage is None:
+            return None
+        return "own" if self.damage.own else "universal"
+
+    @property
     def understood(self) -> bool | None:
         """Whether the damage was understood; None where the method cannot tell."""
         return None if self.misfit is None else self.misfit <= self.settings.match.misfit_limit
@@ -154,11 +162,15 @@ def restore(
                 misfit = damage.misfit
             elif settings.method == "auto" and len(y) >= settings.match.fewest:
                 misfit = misfit_of(damage, y, prior, generator)
+                if not damage.own:
+                    # The restorer that showed that it is wrong was not kept.
+                    misfit = max(misfit, damage.misfit or 0.0)
             images, learnt = damage.restore(y), damage.surrogate
             forced = settings.output == "realism" and not damage.undamaged
             error = damage.error if fitted and settings.output == "auto" else None
             if forced or error is not None:
-                z = realistic(y, images, damage, prior, settings.seed, settings.batch, note)
+                goal, known = (y, damage) if damage.own else (images, Damage.universal(prior))
+                z = realistic(goal, images, known, prior, settings.seed, settings.batch, note)
                 sharp = prior.images_of(z)
                 if error is None or expressed(images, sharp, error):
                     images, latents = sharp, z

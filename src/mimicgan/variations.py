@@ -149,7 +149,7 @@ def impulses(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedD
 @torch.no_grad()
 def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
     """Copies in which lost blocks, rows or a square take the grey value that y has most too often;
-    none where its pixels do not lie together."""
+    none where pixels of that value do not lie together."""
     whole = damage.copied()
     whole.chance.copy_(plain_values(damage.shape, damage.size)["chance"])
     now, wanted = _histogram(whole(x)), _histogram(y)
@@ -163,9 +163,11 @@ def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDama
     grey = shown[shown // 4 == value].mode().values / 127.5 - 1
     for kind in (2, 3, 4):
         other = whole.copied()
-        # One square an image; a part of it may lie outside.
-        other.chance[kind] = (lost if kind < 4 else torch.tensor(0.99)).clamp(0.01, 0.99).logit()
-        other.square.copy_((1.1 * damage.shape[1] * lost.sqrt()).log())
+        other.chance[kind] = lost.clamp(0.01, 0.99).logit()
+        if kind == 4:
+            # One square an image; a part of it may lie outside.
+            other.chance[kind] = torch.tensor(0.99).logit()
+            other.square.copy_((1.1 * (lost * y[0, 0].numel()).sqrt()).log())
         other.value[kind] = grey
         other.spread[kind] = 0.0
         yield other

@@ -30,6 +30,7 @@ def report(
         **conditions(prior, result.settings),
         "output": "fidelity" if result.latents is None else "realism",
         "understood": result.understood,
+        "restorer": result.restorer,
         "misfit": _finite(result.misfit),
         "message": message(result, given=given),
         "losses": last_losses(result),
@@ -86,13 +87,13 @@ def message(result: Restoration, *, given: bool = False) -> str:
     limit = result.settings.match.misfit_limit
     if result.damage is not None and result.damage.undamaged and result.understood:
         return "the images look undamaged and come back as they are"
-    if result.understood and result.damage is not None and not result.damage.own:
+    which = "given" if given else "learnt"
+    if result.understood and result.restorer == "universal":
         return (
-            f"the damage was understood in part (misfit {result.misfit:.2f}): the universal "
-            "restorer was used"
+            f"the {which} damage explains the observations in part (misfit {result.misfit:.2f}): "
+            "the universal restorer was used"
         )
     if result.understood:
-        which = "given" if given else "learnt"
         return f"the {which} damage explains the observations (misfit {result.misfit:.2f})"
     if given:
         return (
@@ -102,6 +103,7 @@ def message(result: Restoration, *, given: bool = False) -> str:
     return (
         f"misfit {result.misfit:.2f} where at most {limit:g} is usual; the images may be "
         "damaged in different ways, or show what the prior does not know"
+        + ("; the universal restorer was used" if result.restorer == "universal" else "")
     )
 
 

@@ -154,8 +154,8 @@ def verdict(result: Restoration) -> str:
         )
     if result.damage is not None and result.damage.undamaged:
         return box("good", "These pictures look undamaged", f"{sentence}")
-    if result.understood and result.damage is not None and not result.damage.own:
-        return box("plain", "Restored without much of what was learnt", f"{sentence}")
+    if result.understood and result.restorer == "universal":
+        return box("plain", "Restored without what was learnt", f"{sentence}")
     if result.understood:
         return box(
             "good",
