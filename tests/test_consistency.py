@@ -107,34 +107,6 @@ def test_a_damage_that_is_wrong_nearly_everywhere_is_not_asked() -> None:
     assert [slack is None for slack in left] == [False, False, True]
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_what_is_unexplained_of_observations_is_compared_with_that_of_simulated_ones(
-    noise: float,
-) -> None:
-    damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200) / 2
-    damage.generator = torch.Generator().manual_seed(0)
-    damage.noise[0] = noise
-    again, simulated, y = clean + 0.1 * _images(200, 2), damage(clean), damage(clean)
-    for far, times in ((0.1, 1), (0.3, 9)):
-        off = clean + far * _images(200, 3)
-        found = Residuals.of(damage, clean, simulated, again, y, off)
-        assert found.alike(1.3 * times)
-        assert not found.alike(0.7 * times)
-
-
-def test_a_mean_that_is_nearer_to_noise_than_the_truth_is_no_contradiction() -> None:
-    damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200) / 2
-    damage.generator = torch.Generator().manual_seed(0)
-    damage.noise[0] = 0.2
-    simulated, y = damage(clean), damage(clean)
-    # Half of the noise goes into what is restored of both.
-    again, restored = clean.lerp(simulated, 0.5), clean.lerp(y, 0.5)
-    found = Residuals.of(damage, clean, simulated, again, y, restored)
-    assert (found.ours - found.noise).mean() < 0
-    assert found.alike(1.3)
-    assert not Residuals.of(damage, clean, simulated, again, y, y - 0.5).alike(3)
-
-
 def test_a_restorer_alone_is_what_a_damage_without_slack_gives() -> None:
     surrogate, x = _half_covered(), _images(3)
     alone = Damage(surrogate, nn.Identity())

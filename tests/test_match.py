@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimicgan import restore as package_restore
-from mimicgan.consistency import Residuals
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
@@ -335,7 +334,7 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
     module = sys.modules["mimicgan.match"]
     monkeypatch.setattr(module, "fit_damage", lambda *_: next(fits))
     monkeypatch.setattr(module, "restored_misfit", lambda *_: next(misfits))
-    monkeypatch.setattr(Residuals, "alike", lambda *_: False)
+    monkeypatch.setattr(module._Candidate, "_unfinished", lambda _: 2.0)
     y = fashion.images[:6].float() / 127.5 - 1
     settings = replace(SMALL, attempts=attempts)
     damage = match(y, prior, settings, torch.Generator().manual_seed(0))
@@ -345,19 +344,36 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
     assert next(fits, None) is next(misfits, None) is None
 
 
-@pytest.mark.parametrize("universal", [False, True])
-def test_a_restorer_that_was_trained_for_long_may_show_what_does_no_harm(
-    prior, fashion, universal: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("left", "universal"), [(0.3, False), (3.0, True)])
+def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
+    prior, fashion, left: float, universal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, shown = sys.modules["mimicgan.match"], iter([0.2, 0.7])
     fit = Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), 0.05, False)
     monkeypatch.setattr(module, "fit_damage", lambda *_: fit)
     monkeypatch.setattr(module, "restored_misfit", lambda *_: next(shown))
-    monkeypatch.setattr(Residuals, "alike", lambda *_: not universal)
-    y = fashion.images[:6].float() / 127.5 - 1
-    damage = match(y, prior, SMALL, torch.Generator().manual_seed(0))
-    assert (damage.restorer is prior.restorer) == universal
+    # The universal restorer makes all grey: it has the more to do the further from grey they are.
+    x = fashion.images.float() / 127.5 - 1
+    grey = Prior(prior.generator, 100, (1, 28, 28), restorer=_Scaled(0.0))
+    monkeypatch.setattr(module, "warm_restorer", lambda *_: _Scaled(1.0))
+    monkeypatch.setattr(Prior, "images_of", lambda *_: x[:96])
+    y = (left**0.5 * x[:96]).clamp(-2, 2) / 2
+    monkeypatch.setattr(module, "rounded", lambda images: images / 2)
+    settings = replace(SMALL, restorer_rate=1e-9)
+    damage = match(y, grey, settings, torch.Generator().manual_seed(0))
+    assert (damage.restorer is grey.restorer) == universal
     assert damage.misfit == (0.7 if universal else 0.2)
+
+
+class _Scaled(nn.Module):
+    """A restorer that multiplies images."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.full((1, 1, 1, 1), by))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return y * self.by
 
 
 @pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (1.5, False)])

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,6 +106,10 @@ def test_the_verdict_says_how_many_pictures_it_takes(
     settings = Settings(method="universal", match=MatchSettings(fewest=7))
     result = restore(fashion.images[:1].float() / 255, load_prior(prior_folder), settings)
     assert "With 7 pictures or more" in render.verdict(result)
+    doubted = replace(result, misfit=0.7)
+    assert "universal restorer was used" in render.verdict(doubted)
+    assert "The damage was understood" not in render.verdict(doubted)
+    assert "Do not rely" in render.verdict(replace(result, misfit=7.0))
 
 
 def test_closing_waits_for_the_restoration_that_runs(tmp_path: Path) -> None:

@@ -72,8 +72,6 @@ class Residuals:
     """Of simulated observations, given what is restored of them."""
     theirs: Tensor
     """Of the real ones, given what is restored of those."""
-    moved: Tensor
-    """Mean squares of what the restorer's error on simulated ones makes of them."""
 
     @classmethod
     @torch.no_grad()
@@ -89,16 +87,11 @@ class Residuals:
         """``simulated`` are images ``clean`` damaged, ``again`` what is restored of them, and
         ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]."""
         still = damage.still()
-        pure, made, real = (still(images) for images in (clean, again, restored))
-        pairs = ((pure, simulated), (made, simulated), (real, y), (made, pure))
-        left = [(images - shown).square().mean(dim=0) for images, shown in pairs]
-        return cls(damage, clean, simulated, again, *left)
-
-    def alike(self, times: float) -> bool:
-        """Whether at most ``times`` as much of the real observations as of simulated ones is
-        unexplained, beyond noise."""
-        # Noise less what is unexplained in spite of it may be negative: a mean is nearer to it.
-        return float((self.theirs - self.ours).mean()) < (times - 1) * float(self.moved.mean())
+        noise, ours, theirs = (
+            (still(images) - shown).square().mean(dim=0)
+            for images, shown in ((clean, simulated), (again, simulated), (restored, y))
+        )
+        return cls(damage, clean, simulated, again, noise, ours, theirs)
 
 
 @torch.no_grad()

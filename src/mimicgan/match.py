@@ -24,9 +24,9 @@ from mimicgan.prior import Prior
 from mimicgan.refine import FitSettings
 from mimicgan.training.restorer import fit_restorer
 
-ALIKE = 3.0
-"""Factor between what the damage leaves unexplained of the observations and of simulated ones, up
-to which it may be right although its restorer treats the two differently."""
+UNFINISHED = 1.2
+"""How many times more the universal restorer may change in what is restored of observations than in
+what is restored of simulated ones; where it is more, these are not restored."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -151,6 +151,7 @@ class _Candidate:
     ) -> None:
         self.fit, self.y, self.bank, self.source, self.settings = fit, y, bank, source, settings
         self.generator, self.callback, self.mismatch = generator, callback, prior.mismatch
+        self.universal = None if prior.restorer is None else Damage.universal(prior).restore
         self.damage, self.simulated = fit.damage, fit.misfit
         self.patterned = has_pattern(fit.damage)
         self.seed = int(torch.randint(2**31, (), generator=generator))
@@ -225,14 +226,28 @@ class _Candidate:
         """Let the restorer, trained to the end, say whether the damage is ``wrong``.
 
         One that is trained for long also treats observations differently for no more than what
-        generated images lack; then the damage explains both alike.
+        generated images lack; then it leaves the universal restorer as little to do in both.
         """
         damage = Damage(self.damage, self.restorer)
         shown = restored_misfit(damage, self.y, self.bank, self.mismatch, self.generator)
-        right = shown < self.settings.sure_misfit or self._residuals(self.generator).alike(ALIKE)
+        right = shown < self.settings.sure_misfit or self._unfinished() < UNFINISHED
         before = self.shown if self.shown is not None else shown
         self.shown = min(before, shown) if right else max(before, shown)
         self.contradicted = not right
+
+    @torch.no_grad()
+    def _unfinished(self) -> float:
+        """How many times more the universal restorer changes, in mean square, in what is restored
+        of observations than in what is restored of simulated ones; 1 where there is none."""
+        if self.universal is None:
+            return 1.0
+        damage = Damage(self.damage, self.restorer)
+        y, clean = some(self.y, 2 * JUDGES, self.generator), self.bank[: 2 * JUDGES]
+        changed = [
+            (self.universal(restored) - restored).square().mean()
+            for restored in map(damage.guess, (y, damage.simulate(clean, self.generator)))
+        ]
+        return float(changed[0] / changed[1].clamp(min=1e-6))
 
     @property
     def wrong(self) -> bool:
