@@ -105,6 +105,11 @@ def test_a_damage_that_is_wrong_nearly_everywhere_is_not_asked() -> None:
         for y in (clean, clean + 0.2 * _images(200, 3), clean + _images(200, 3))
     ]
     assert [slack is None for slack in left] == [False, False, True]
+    found = [
+        Residuals.of(damage, clean, clean, again, y, again).contradict
+        for y in (clean, clean + _images(200, 3))
+    ]
+    assert found == [False, True]
 
 
 def test_a_restorer_alone_is_what_a_damage_without_slack_gives() -> None:

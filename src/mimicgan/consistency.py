@@ -93,6 +93,12 @@ class Residuals:
         )
         return cls(damage, clean, simulated, again, noise, ours, theirs)
 
+    @property
+    def contradict(self) -> bool:
+        """Whether most pixels of the observations say that the damage is wrong."""
+        beyond, within = self.theirs - self.noise, self.ours - self.noise
+        return float((beyond > MOST * within.clamp(min=1e-6)).float().mean()) > 0.5
+
 
 @torch.no_grad()
 def slack_of(residuals: Residuals, left: float) -> Tensor | None:
@@ -104,10 +110,10 @@ def slack_of(residuals: Residuals, left: float) -> Tensor | None:
     """
     noise, ours, theirs = residuals.noise, residuals.ours, residuals.theirs
     clean, again = residuals.clean, residuals.again
-    beyond, within = theirs - noise, ours - noise
-    if (beyond > MOST * within.clamp(min=1e-6)).float().mean() > 0.5:
+    if residuals.contradict:
         return None
-    factor = (beyond.mean() / within.mean().clamp(min=1e-6)).clamp(1, MOST)
+    beyond, within = (theirs - noise).mean(), (ours - noise).mean()
+    factor = (beyond / within.clamp(min=1e-6)).clamp(1, MOST)
     odd = (theirs - ODD * (noise + factor * ours)).clamp(min=0)
     error = (again - clean).square().mean().clamp(min=1e-6)
     slack: Tensor = (noise + odd + EXACT) / (factor * error)

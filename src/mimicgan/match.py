@@ -226,11 +226,14 @@ class _Candidate:
         """Let the restorer, trained to the end, say whether the damage is ``wrong``.
 
         One that is trained for long also treats observations differently for no more than what
-        generated images lack; then it leaves the universal restorer as little to do in both.
+        generated images lack; then it leaves the universal restorer as little to do in both, and
+        what the damage makes of restored images does not contradict the observations.
         """
         damage = Damage(self.damage, self.restorer)
         shown = restored_misfit(damage, self.y, self.bank, self.mismatch, self.generator)
-        right = shown < self.settings.sure_misfit or self._unfinished() < UNFINISHED
+        right = shown < self.settings.sure_misfit or (
+            self._unfinished() < UNFINISHED and not self._residuals(self.generator).contradict
+        )
         before = self.shown if self.shown is not None else shown
         self.shown = min(before, shown) if right else max(before, shown)
         self.contradicted = not right
