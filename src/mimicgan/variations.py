@@ -146,6 +146,10 @@ def impulses(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedD
         yield other
 
 
+LUMPED = 0.05
+"""The same of one that lies together, as parts of pictures do."""
+
+
 @torch.no_grad()
 def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
     """Copies in which lost blocks, rows or a square take the grey value that y has most too often;
@@ -158,7 +162,9 @@ def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDama
     shown = _levels(y).view_as(y)
     there = (shown // 4 == value).all(dim=1)
     beside = (there[..., 1:] & there[..., :-1]).sum() / there[..., :-1].sum().clamp(min=1)
-    if excess < RARE or beside < (1 + there.float().mean()) / 2:
+    # What all images show in one place was not lost here and there.
+    fixed = (there.float().mean(dim=0) > 0.9).float().mean()
+    if excess < LUMPED or lost - fixed < LUMPED or beside < (1 + there.float().mean()) / 2:
         return
     grey = shown[shown // 4 == value].mode().values / 127.5 - 1
     for kind in (2, 3, 4):
