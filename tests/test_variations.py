@@ -124,9 +124,15 @@ def test_lost_blocks_and_squares_show_in_a_grey_that_lies_together(fashion) -> N
     assert float(blocks.chance[2].sigmoid()) == pytest.approx(0.3, abs=0.04)
     assert float(blocks.value[2]) == pytest.approx(0.2, abs=0.01)
     y = x[:half].clone()
-    y[:, :, 5:15, 8:18] = 0.2
+    for index, image in enumerate(y):
+        row, column = index % 18, 7 * index % 18
+        image[:, row : row + 10, column : column + 10] = 0.2
     square = list(lumps(_plain(), x[half:], y))[-1]
     assert float(square.square.exp()) == pytest.approx(10, rel=0.2)
+    # One place in all images is a fixed pattern.
+    y[:] = x[:half]
+    y[:, :, 5:15, 8:18] = 0.2
+    assert not list(lumps(_plain(), x[half:], y))
     # Pixels by themselves do not lie together, nor do greys that no image has too often.
     alone = torch.rand(half, 1, 28, 28, generator=dice) < 0.3
     assert not list(lumps(_plain(), x[half:], torch.where(alone, 0.2, x[:half])))
