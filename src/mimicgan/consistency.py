@@ -94,10 +94,19 @@ class Residuals:
         return cls(damage, clean, simulated, again, noise, ours, theirs)
 
     @property
+    def beyond(self) -> Tensor:
+        """Of the real ones, more than noise."""
+        return self.theirs - self.noise
+
+    @property
+    def within(self) -> Tensor:
+        """Of simulated ones, more than noise; negative where a mean is nearer to it."""
+        return self.ours - self.noise
+
+    @property
     def contradict(self) -> bool:
         """Whether most pixels of the observations say that the damage is wrong."""
-        beyond, within = self.theirs - self.noise, self.ours - self.noise
-        return float((beyond > MOST * within.clamp(min=1e-6)).float().mean()) > 0.5
+        return float((self.beyond > MOST * self.within.clamp(min=1e-6)).float().mean()) > 0.5
 
 
 @torch.no_grad()
@@ -108,13 +117,11 @@ def slack_of(residuals: Residuals, left: float) -> Tensor | None:
     How much further the residuals of the real ones are from zero tells how much further off the
     restorer is on them.
     """
-    noise, ours, theirs = residuals.noise, residuals.ours, residuals.theirs
-    clean, again = residuals.clean, residuals.again
     if residuals.contradict:
         return None
-    beyond, within = (theirs - noise).mean(), (ours - noise).mean()
-    factor = (beyond / within.clamp(min=1e-6)).clamp(1, MOST)
-    odd = (theirs - ODD * (noise + factor * ours)).clamp(min=0)
+    noise, clean, again = residuals.noise, residuals.clean, residuals.again
+    factor = (residuals.beyond.mean() / residuals.within.mean().clamp(min=1e-6)).clamp(1, MOST)
+    odd = (residuals.theirs - ODD * (noise + factor * residuals.ours)).clamp(min=0)
     error = (again - clean).square().mean().clamp(min=1e-6)
     slack: Tensor = (noise + odd + EXACT) / (factor * error)
     few = slice(TRIED)

@@ -115,8 +115,11 @@ def _search(
             yield random_damage(shape, generator, parents[index % len(parents)])
         for parent in (plain, parents[0]):
             yield from turned(parent, generator)
-        for parent in (plain, *parents[: settings.parents // 2]):
+        nearest = (plain, *parents[: settings.parents // 2])
+        for parent in nearest:
             yield from matched(parent, x, y, guesses)
+        for parent in nearest:
+            yield from lumps(parent, x, y)
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))
@@ -124,10 +127,7 @@ def _search(
     found = ranked(iter([plain, *(damage for _, damage in rough)]))
     for _ in range(settings.rounds):
         found = _various(found, settings.parents, ALIKE)
-        parents = [damage for _, damage in found]
-        found += ranked(variations(parents))
-        for parent in (plain, *parents[: settings.parents // 2]):
-            found += ranked(lumps(parent, x, y))
+        found += ranked(variations([damage for _, damage in found]))
     return [damage for _, damage in _various(found, settings.starts, 1)]
 
 

@@ -150,8 +150,7 @@ class _Candidate:
         callback: Callable[[Step], None] | None,
     ) -> None:
         self.fit, self.y, self.bank, self.source, self.settings = fit, y, bank, source, settings
-        self.generator, self.callback, self.mismatch = generator, callback, prior.mismatch
-        self.universal = None if prior.restorer is None else Damage.universal(prior).restore
+        self.generator, self.callback, self.prior = generator, callback, prior
         self.damage, self.simulated = fit.damage, fit.misfit
         self.patterned = has_pattern(fit.damage)
         self.seed = int(torch.randint(2**31, (), generator=generator))
@@ -160,6 +159,10 @@ class _Candidate:
         self.done = 0
         self.shown: float | None = None
         self.contradicted = False
+
+    @property
+    def so_far(self) -> Damage:
+        return Damage(self.damage, self.restorer)
 
     @property
     def misfit(self) -> float:
@@ -184,7 +187,7 @@ class _Candidate:
 
         def note(step: int, loss: float) -> None:
             if self.callback is not None:
-                so_far = Damage(self.damage, self.restorer)
+                so_far = self.so_far
                 at = first + step
                 self.callback(Step(at, "restorer", loss, loss, lambda: so_far.restore(self.y)))
 
@@ -192,8 +195,9 @@ class _Candidate:
         self.done = first + count
         self._learn_pattern(self.generator)
         if self.shown is None:
-            so_far = Damage(self.damage, self.restorer)
-            self.shown = restored_misfit(so_far, self.y, self.bank, self.mismatch, self.generator)
+            self.shown = restored_misfit(
+                self.so_far, self.y, self.bank, self.prior.mismatch, self.generator
+            )
 
     def _learn_pattern(self, generator: torch.Generator) -> None:
         if not self.patterned:
@@ -201,7 +205,7 @@ class _Candidate:
         so_far = self._with_slack(generator)
         damage = paired_pattern(self.damage, so_far.restore(self.y), self.y, so_far.guess(self.y))
         misfit = simulated_misfit(
-            replace(so_far, surrogate=damage), self.y, self.bank, self.mismatch, generator
+            replace(so_far, surrogate=damage), self.y, self.bank, self.prior.mismatch, generator
         )
         if misfit > max(self.fit.misfit, self.settings.good_misfit):
             damage, misfit = self.fit.damage, self.fit.misfit
@@ -210,7 +214,7 @@ class _Candidate:
 
     @torch.no_grad()
     def _residuals(self, generator: torch.Generator) -> Residuals:
-        damage = Damage(self.damage, self.restorer)
+        damage = self.so_far
         y, clean = some(self.y, 2 * JUDGES, generator), self.bank[:JUDGES]
         simulated = damage.simulate(clean, generator)
         again, restored = damage.guess(simulated), damage.guess(y)
@@ -220,7 +224,7 @@ class _Candidate:
         """Both so far, as a damage that takes what it restores towards what observations show,
         where that leaves no more than a share of the restorer's error."""
         slack = slack_of(self._residuals(generator), self.settings.asked_again)
-        return Damage(self.damage, self.restorer, slack=slack)
+        return replace(self.so_far, slack=slack)
 
     def show(self) -> None:
         """Let the restorer, trained to the end, say whether the damage is ``wrong``.
@@ -229,8 +233,7 @@ class _Candidate:
         generated images lack; then it leaves the universal restorer as little to do in both, and
         what the damage makes of restored images does not contradict the observations.
         """
-        damage = Damage(self.damage, self.restorer)
-        shown = restored_misfit(damage, self.y, self.bank, self.mismatch, self.generator)
+        shown = restored_misfit(self.so_far, self.y, self.bank, self.prior.mismatch, self.generator)
         right = shown < self.settings.sure_misfit or (
             self._unfinished() < UNFINISHED and not self._residuals(self.generator).contradict
         )
@@ -242,12 +245,12 @@ class _Candidate:
     def _unfinished(self) -> float:
         """How many times more the universal restorer changes, in mean square, in what is restored
         of observations than in what is restored of simulated ones; 1 where there is none."""
-        if self.universal is None:
+        if self.prior.restorer is None:
             return 1.0
-        damage = Damage(self.damage, self.restorer)
+        damage, universal = self.so_far, Damage.universal(self.prior)
         y, clean = some(self.y, 2 * JUDGES, self.generator), self.bank[: 2 * JUDGES]
         changed = [
-            (self.universal(restored) - restored).square().mean()
+            (universal.guess(restored) - restored).square().mean()
             for restored in map(damage.guess, (y, damage.simulate(clean, self.generator)))
         ]
         return float(changed[0] / changed[1].clamp(min=1e-6))
@@ -261,7 +264,7 @@ class _Candidate:
         """The damage with its restorer; observations are asked again only where it is trusted."""
         if self.misfit < self.settings.good_misfit and not self.wrong:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
-        return Damage(self.damage, self.restorer, self.misfit)
+        return replace(self.so_far, misfit=self.misfit)
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:

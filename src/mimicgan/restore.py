@@ -100,7 +100,7 @@ class Restoration:
     @property
     def restorer(self) -> Literal["own", "universal"] | None:
         """Whether the images come from a restorer made for this damage, or from the one that the
-        prior ships; None where they come from the generator."""
+        prior ships; None with Algorithm 1 and PGD."""
         if self.damage is None:
             return None
         return "own" if self.damage.own else "universal"

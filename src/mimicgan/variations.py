@@ -133,7 +133,7 @@ def impulses(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedD
         if excess.max() < RARE:
             return
         values = torch.cat([values, excess.argmax(dim=0, keepdim=True)])
-        greys = torch.stack([shown[shown // 4 == value].mode().values for value in values])
+        greys = torch.stack([_commonest(shown, value) for value in values])
         # Where every pixel is kept with one chance, so are those of all other values together.
         kept = ((1 - wanted[values].sum()) / (1 - now[values].sum()).clamp(min=1e-3)).clamp(0.02, 1)
         lost = (wanted[values] - kept * now[values]).clamp(min=0)
@@ -166,16 +166,15 @@ def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDama
     fixed = (there.float().mean(dim=0) > 0.9).float().mean()
     if excess < LUMPED or lost - fixed < LUMPED or beside < (1 + there.float().mean()) / 2:
         return
-    grey = shown[shown // 4 == value].mode().values / 127.5 - 1
-    for kind in (2, 3, 4):
+    # One square an image; a part of it may lie outside.
+    side = 1.1 * (lost * y[0, 0].numel()).sqrt()
+    for kind, chance in ((2, lost), (3, lost), (4, torch.tensor(0.99))):
         other = whole.copied()
-        other.chance[kind] = lost.clamp(0.01, 0.99).logit()
-        if kind == 4:
-            # One square an image; a part of it may lie outside.
-            other.chance[kind] = torch.tensor(0.99).logit()
-            other.square.copy_((1.1 * (lost * y[0, 0].numel()).sqrt()).log())
-        other.value[kind] = grey
+        other.chance[kind] = chance.clamp(0.01, 0.99).logit()
+        other.value[kind] = _commonest(shown, value) / 127.5 - 1
         other.spread[kind] = 0.0
+        if kind == 4:
+            other.square.copy_(side.log())
         yield other
 
 
@@ -186,6 +185,11 @@ def _histogram(images: Tensor) -> Tensor:
     """
     levels = _levels(images) // 4
     return torch.bincount(levels, minlength=64) / len(levels)
+
+
+def _commonest(levels: Tensor, value: Tensor) -> Tensor:
+    """The most frequent of ``levels`` (any shape) among the four that are one ``value``."""
+    return levels[levels // 4 == value].mode().values
 
 
 def _levels(images: Tensor) -> Tensor:
