@@ -21,7 +21,6 @@ from mimicgan.match import (
     MatchSettings,
     expected_error,
     match,
-    simulated_pairs,
 )
 from mimicgan.misfit import prior_mismatch, restored_misfit, some
 from mimicgan.models.restorer import Restorer
@@ -428,17 +427,6 @@ def test_the_mismatch_of_a_prior_grows_with_what_it_gets_wrong(fashion) -> None:
     wrong = prior_mismatch(x[:200], -x[200:], torch.Generator().manual_seed(0))
     assert abs(right) < 0.02
     assert wrong > 0.3
-
-
-def test_pairs_are_generated_images_and_what_the_damage_makes_of_them(fashion) -> None:
-    bank = fashion.images[:50].float() / 127.5 - 1
-    generator = torch.Generator().manual_seed(0)
-    damage = fit_damage(-bank, bank, SMALL, generator).damage.still()
-    damaged, clean = simulated_pairs(damage, bank, 8, generator)
-    assert damaged.shape == clean.shape == (8, 1, 28, 28)
-    known = {tuple(x.flatten().tolist()) for x in bank}
-    assert all(tuple(x.flatten().tolist()) in known for x in clean)
-    torch.testing.assert_close(damaged, damage(clean), atol=1e-4, rtol=0)
 
 
 def test_a_bank_no_larger_than_the_observations_tells_a_misfit(prior, fashion) -> None:

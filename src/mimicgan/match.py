@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from mimicgan.consistency import Residuals, slack_of
-from mimicgan.damage import ComposedDamage
 from mimicgan.errors import at_least, within
 from mimicgan.fit import Fit, fit_damage
 from mimicgan.images import rounded
@@ -23,6 +22,7 @@ from mimicgan.pattern import has_pattern, paired_pattern
 from mimicgan.prior import Prior
 from mimicgan.refine import FitSettings
 from mimicgan.training.restorer import fit_restorer
+from mimicgan.variety import Source
 
 UNFINISHED = 1.2
 """How many times more the universal restorer may change in what is restored of observations than in
@@ -99,7 +99,7 @@ def match(
     made = prior.images_of(prior.typical_latents(settings.bank, generator))
     bank = rounded(prior.retouched(made))
     # A restorer does better with what the generator made than with what was made of that.
-    source = bank if prior.retouch is None else rounded(made)
+    source = Source.of(prior, rounded(made), bank)
     universal = None if prior.restorer is None else Damage.universal(prior).restore
     guess = None if universal is None else universal(y)
 
@@ -143,7 +143,7 @@ class _Candidate:
         fit: Fit,
         y: Tensor,
         bank: Tensor,
-        source: Tensor,
+        source: Source,
         prior: Prior,
         settings: MatchSettings,
         generator: torch.Generator,
@@ -183,7 +183,8 @@ class _Candidate:
         def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             if step == turn:
                 self._learn_pattern(generator)
-            return simulated_pairs(self.damage, self.source, settings.restorer_batch, generator)
+            clean = self.source.draw(settings.restorer_batch, generator)
+            return self.so_far.simulate(clean, generator), clean
 
         def note(step: int, loss: float) -> None:
             if self.callback is not None:
@@ -271,13 +272,3 @@ def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -
     """Mean distance of ``images`` (n, c, h, w) in [-1, 1] to what is restored of them."""
     again = damage.restore(damage.simulate(images, generator))
     return float((again - images).abs().mean())
-
-
-def simulated_pairs(
-    surrogate: ComposedDamage, images: Tensor, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Pairs for the restorer: ``count`` of the images (m, c, h, w) damaged, and as they are."""
-    clean = images[torch.randint(len(images), (count,), generator=generator)]
-    with torch.no_grad():
-        surrogate.generator = generator
-        return surrogate(clean), clean
