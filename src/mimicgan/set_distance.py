@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -134,7 +135,9 @@ def ranked(own: Tensor, wanted: Tensor, at: Tensor, count: int) -> tuple[Tensor,
 
 def _quantiles(x: Tensor, count: int) -> Tensor:
     every = torch.linspace(0, x.shape[-1] - 1, count).long()
-    return x.sort(dim=-1).values[..., every]
+    # Without a gradient numpy sorts ten times as fast.
+    ordered = x.sort(dim=-1).values if x.requires_grad else torch.from_numpy(np.sort(x.numpy()))
+    return ordered[..., every]
 
 
 def random_corners(
