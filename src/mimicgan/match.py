@@ -27,6 +27,9 @@ from mimicgan.variety import Source
 UNFINISHED = 1.2
 """How many times more the universal restorer may change in what is restored of observations than in
 what is restored of simulated ones; where it is more, these are not restored."""
+PATTERN = 1.0
+"""Misfit up to which a pattern that was learnt from pairs is trusted: the one that was fitted says
+more of what happens to be observed, so that even a right one has some tenths."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -114,16 +117,16 @@ def match(
         if fit.misfit < settings.sure_misfit and not fit.undamaged:
             # A restorer can show that a damage is wrong whose images look right.
             found[-1].train(settings.trial)
-        if found[-1].misfit < settings.sure_misfit:
+        if found[-1].doubt < settings.sure_misfit:
             break
-    best = min(found, key=lambda each: each.misfit)
+    best = min(found, key=lambda each: each.doubt)
     # Images that no damage explains, the identity among them, are not undamaged.
     if best.fit.undamaged and best.misfit < settings.good_misfit:
         # A restorer costs even a clean image some detail.
         return Damage(best.damage, nn.Identity(), best.misfit)
     if best.fit.misfit >= settings.sure_misfit:
         best.train(settings.trial)
-    if best.simulated < settings.good_misfit or prior.restorer is None:
+    if best.simulated < best.limit or prior.restorer is None:
         best.train(1.0)
         best.show()
     if best.wrong and prior.restorer is not None:
@@ -169,6 +172,17 @@ class _Candidate:
         """That of the damage, or what its restorer shows where that is larger."""
         return self.simulated if self.shown is None else max(self.simulated, self.shown)
 
+    @property
+    def doubt(self) -> float:
+        """The same of the fit, by which attempts are compared: a pattern from pairs says less of
+        what happens to be observed."""
+        return self.fit.misfit if self.shown is None else max(self.fit.misfit, self.shown)
+
+    @property
+    def limit(self) -> float:
+        """Misfit from which the damage is not trusted."""
+        return PATTERN if self.patterned else self.settings.good_misfit
+
     def train(self, share: float) -> None:
         """Go on until ``share`` of the steps are done; after the first of them the restorer has
         a say in ``misfit``.
@@ -208,7 +222,7 @@ class _Candidate:
         misfit = simulated_misfit(
             replace(so_far, surrogate=damage), self.y, self.bank, self.prior.mismatch, generator
         )
-        if misfit > max(self.fit.misfit, self.settings.good_misfit):
+        if misfit > max(self.fit.misfit, PATTERN):
             damage, misfit = self.fit.damage, self.fit.misfit
             self.patterned = False
         self.damage, self.simulated = damage, misfit
@@ -259,11 +273,11 @@ class _Candidate:
     @property
     def wrong(self) -> bool:
         """Whether simulated images, or the restorer in the end, show that the damage is wrong."""
-        return self.contradicted or self.simulated >= self.settings.good_misfit
+        return self.contradicted or self.simulated >= self.limit
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is trusted."""
-        if self.misfit < self.settings.good_misfit and not self.wrong:
+        if self.misfit < self.limit and not self.wrong:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
         return replace(self.so_far, misfit=self.misfit)
 
