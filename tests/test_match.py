@@ -207,17 +207,20 @@ def test_a_fixed_pattern_is_learnt_in_turn_with_the_restorer(
     damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
     damage.gain.fill_(-0.5)
     module = sys.modules["mimicgan.match"]
-    monkeypatch.setattr(module, "fit_damage", lambda *_: Fit(damage, 0.1, False))
+    fits = iter([Fit(damage, 0.1, False)] * 3)
+    monkeypatch.setattr(module, "fit_damage", lambda *_: next(fits))
     monkeypatch.setattr(module, "restored_misfit", lambda *_: 0.1)
     learnt = damage.copied()
     learnt.gain.fill_(-0.75)
     monkeypatch.setattr(module, "paired_pattern", lambda *_: learnt)
     y = fashion.images[:6].float() / 127.5 - 1
-    for shown, kept in ((0.5, learnt), (1.0, damage)):
+    for shown, kept in ((0.5, learnt), (0.9, learnt), (1.1, damage)):
         monkeypatch.setattr(module, "simulated_misfit", lambda *_, shown=shown: shown)
         found = match(y, prior, SMALL, torch.Generator().manual_seed(0))
         assert found.surrogate is kept
+        assert found.own
         assert found.misfit == (shown if kept is learnt else 0.1)
+    assert next(fits, None) is None
 
 
 @pytest.mark.parametrize("turn", [lambda x: x.flip(2), lambda x: x.rot90(1, (2, 3))])
