@@ -197,7 +197,9 @@ class _Candidate:
         def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             if step == turn:
                 self._learn_pattern(generator)
-            clean = self.source.draw(settings.restorer_batch, generator)
+            # A restorer that takes detail from what is shown says of a pattern what it was told.
+            source = self.source.plain if self.patterned else self.source
+            clean = source.draw(settings.restorer_batch, generator)
             return self.so_far.simulate(clean, generator), clean
 
         def note(step: int, loss: float) -> None:

@@ -37,6 +37,11 @@ class Source:
             return cls(made)
         return cls(made, DETAIL, mirrors_are_alike(bank))
 
+    @property
+    def plain(self) -> "Source":
+        """The images as they are."""
+        return Source(self.images)
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` of the images, varied."""
         clean = self.images[torch.randint(len(self.images), (count,), generator=generator)]
