@@ -1,14 +1,19 @@
 """A restorer gets more various images than a narrow generator makes."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from mimicgan.damage import ComposedDamage
+from mimicgan.fit import Fit
+from mimicgan.match import MatchSettings
 from mimicgan.models.retouch import Retouch
 from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior
+from mimicgan.training.restorer import Pairs
 from mimicgan.variety import Source, mirrors_are_alike, natural_noise
 
 
@@ -64,3 +69,33 @@ def test_the_detail_is_as_strong_as_it_says_and_mostly_coarse_and_grey() -> None
     size = clean.square().mean(dim=(1, 2, 3)).sqrt()
     assert float(size.max()) <= 0.2 + 1e-6
     assert 0.08 < float(size.mean()) < 0.12
+
+
+@pytest.mark.parametrize("patterned", [True, False])
+def test_a_pattern_is_learnt_with_images_as_they_are(
+    prior, patterned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage = ComposedDamage(prior.image_shape).requires_grad_(False)
+    damage.gain.fill_(-0.5 if patterned else 0.0)
+    made = prior.sample(30, torch.Generator().manual_seed(0))
+    module = sys.modules["mimicgan.match"]
+    seen: list[Tensor] = []
+
+    def note(model: object, pairs: Pairs, *_: object) -> object:
+        seen.append(pairs(0, torch.Generator().manual_seed(0))[1])
+        return model
+
+    monkeypatch.setattr(module, "fit_restorer", note)
+    candidate = module._Candidate(
+        Fit(damage, 0.1, False),
+        made[:6],
+        made,
+        Source(made, detail=0.2),
+        prior,
+        MatchSettings(restorer_steps=4),
+        torch.Generator().manual_seed(0),
+        None,
+    )
+    candidate.train(0.5)
+    known = {tuple(x.flatten().tolist()) for x in made}
+    assert {tuple(x.flatten().tolist()) in known for x in seen[0]} == {patterned}
