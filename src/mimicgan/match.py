@@ -18,7 +18,7 @@ from mimicgan.images import rounded
 from mimicgan.learnt import Damage, warm_restorer
 from mimicgan.mimic import Step
 from mimicgan.misfit import JUDGES, restored_misfit, simulated_misfit, some
-from mimicgan.pattern import has_pattern, paired_pattern
+from mimicgan.pattern import changes_contrast, has_pattern, paired_pattern
 from mimicgan.prior import Prior
 from mimicgan.refine import FitSettings
 from mimicgan.training.restorer import fit_restorer
@@ -197,8 +197,9 @@ class _Candidate:
         def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             if step == turn:
                 self._learn_pattern(generator)
-            # A restorer that takes detail from what is shown says of a pattern what it was told.
-            source = self.source.plain if self.patterned else self.source
+            # A restorer that takes detail from what is shown says of a gain what it was told.
+            alone = self.patterned and changes_contrast(self.damage)
+            source = self.source.plain if alone else self.source
             clean = source.draw(settings.restorer_batch, generator)
             return self.so_far.simulate(clean, generator), clean
 

@@ -33,6 +33,13 @@ def has_pattern(damage: ComposedDamage) -> bool:
 
 
 @torch.no_grad()
+def changes_contrast(damage: ComposedDamage) -> bool:
+    """Whether the fixed pattern multiplies many pixels, of those that are not covered."""
+    multiplied = (damage.gain.abs() > 0.3) & (damage.grain == 0)
+    return float(multiplied.float().mean()) > 0.1
+
+
+@torch.no_grad()
 def without_pattern(damage: ComposedDamage) -> ComposedDamage:
     """A copy without the fixed pattern and without what is random."""
     other = damage.still()
