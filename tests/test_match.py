@@ -17,11 +17,7 @@ from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
 from mimicgan.fit import Fit, fit_damage
 from mimicgan.learnt import Damage
-from mimicgan.match import (
-    MatchSettings,
-    expected_error,
-    match,
-)
+from mimicgan.match import MatchSettings, expected_error, match
 from mimicgan.misfit import prior_mismatch, restored_misfit, some
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import REALISM

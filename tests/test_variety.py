@@ -80,10 +80,10 @@ def test_gains_are_learnt_with_images_as_they_are(
     damage.offset.fill_(0.2)
     made = prior.sample(30, torch.Generator().manual_seed(0))
     module = sys.modules["mimicgan.match"]
-    seen: list[Tensor] = []
+    seen: list[tuple[Tensor, Tensor]] = []
 
     def note(model: object, pairs: Pairs, *_: object) -> object:
-        seen.append(pairs(0, torch.Generator().manual_seed(0))[1])
+        seen.append(pairs(0, torch.Generator().manual_seed(0)))
         return model
 
     monkeypatch.setattr(module, "fit_restorer", note)
@@ -93,10 +93,13 @@ def test_gains_are_learnt_with_images_as_they_are(
         made,
         Source(made, detail=0.2),
         prior,
-        MatchSettings(restorer_steps=4),
+        MatchSettings(restorer_steps=4, restorer_batch=8),
         torch.Generator().manual_seed(0),
         None,
     )
     candidate.train(0.5)
+    ((damaged, clean),) = seen
+    assert damaged.shape == clean.shape == (8, 1, 28, 28)
+    torch.testing.assert_close(damaged, damage(clean), atol=1e-4, rtol=0)
     known = {tuple(x.flatten().tolist()) for x in made}
-    assert {tuple(x.flatten().tolist()) in known for x in seen[0]} == {plain}
+    assert {tuple(x.flatten().tolist()) in known for x in clean} == {plain}

@@ -101,8 +101,7 @@ def match(
     settings = settings.sized(prior.image_shape, len(y))
     made = prior.images_of(prior.typical_latents(settings.bank, generator))
     bank = rounded(prior.retouched(made))
-    # A restorer does better with what the generator made than with what was made of that.
-    source = Source.of(prior, rounded(made), bank)
+    source = Source.of(prior, made, bank)
     universal = None if prior.restorer is None else Damage.universal(prior).restore
     guess = None if universal is None else universal(y)
 
@@ -170,13 +169,16 @@ class _Candidate:
     @property
     def misfit(self) -> float:
         """That of the damage, or what its restorer shows where that is larger."""
-        return self.simulated if self.shown is None else max(self.simulated, self.shown)
+        return self._or_shown(self.simulated)
 
     @property
     def doubt(self) -> float:
         """The same of the fit, by which attempts are compared: a pattern from pairs says less of
         what happens to be observed."""
-        return self.fit.misfit if self.shown is None else max(self.fit.misfit, self.shown)
+        return self._or_shown(self.fit.misfit)
+
+    def _or_shown(self, misfit: float) -> float:
+        return misfit if self.shown is None else max(misfit, self.shown)
 
     @property
     def limit(self) -> float:

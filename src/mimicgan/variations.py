@@ -168,10 +168,11 @@ def lumps(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDama
         return
     # One square an image; a part of it may lie outside.
     side = 1.1 * (lost * y[0, 0].numel()).sqrt()
+    grey = _commonest(shown, value) / 127.5 - 1
     for kind, chance in ((2, lost), (3, lost), (4, torch.tensor(0.99))):
         other = whole.copied()
         other.chance[kind] = chance.clamp(0.01, 0.99).logit()
-        other.value[kind] = _commonest(shown, value) / 127.5 - 1
+        other.value[kind] = grey
         other.spread[kind] = 0.0
         if kind == 4:
             other.square.copy_(side.log())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mimicgan.images import rounded
 from mimicgan.misfit import SLIGHT, prior_mismatch
 from mimicgan.prior import Prior
 
@@ -32,10 +33,13 @@ class Source:
 
     @classmethod
     def of(cls, prior: Prior, made: Tensor, bank: Tensor) -> "Source":
-        """``made`` as it is, unless images of the prior need to be retouched, as in ``bank``."""
+        """``bank`` as it is, unless its images had to be retouched: then ``made``, varied.
+
+        A restorer does better with what the generator made than with what was made of that.
+        """
         if prior.retouch is None:
-            return cls(made)
-        return cls(made, DETAIL, mirrors_are_alike(bank))
+            return cls(bank)
+        return cls(rounded(made), DETAIL, mirrors_are_alike(bank))
 
     @property
     def plain(self) -> "Source":
