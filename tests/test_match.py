@@ -464,6 +464,15 @@ def test_the_default_method_repeats_to_the_bit_and_minds_the_seed(prior, fashion
     assert first.generator_passes == SMALL.bank
 
 
+def test_it_repeats_to_the_bit_on_two_threads(prior, fashion, two_threads) -> None:
+    # Enough pixels in one step for torch to share them out.
+    settings = Settings(match=replace(BELIEVED, bank=128, sample=64))
+    y = 1 - fashion.images[:64].float() / 255
+    first, again = (package_restore(y, prior, settings) for _ in range(2))
+    assert torch.equal(first.images, again.images)
+    assert first.misfit == again.misfit
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
 def test_constant_images_and_few_of_them_are_no_accident(prior, count: int, value: float) -> None:

@@ -175,10 +175,14 @@ class ComposedDamage(nn.Module):
         if not self._live("curve"):
             return x
         place = knots()
-        low = torch.bucketize(x.detach().contiguous(), place[1:-1])
-        start = self.curve[low]
+        low = torch.bucketize(x.detach().contiguous(), place[1:-1]).flatten()
+
+        def at(values: Tensor) -> Tensor:
+            # `values[low]` adds its gradient up from many threads in any order, and slowly.
+            return values.index_select(0, low).view_as(x)
+
         slope = self.curve.diff() / place.diff()
-        return start + (x - place[low]) * slope[low]
+        return at(self.curve) + (x - at(place)) * at(slope)
 
     def _stuck(self, x: Tensor) -> Tensor:
         # Each column, and each row, may show another one, so many places on.
