@@ -80,20 +80,22 @@ def test_set_distance_is_about_zero_for_one_distribution_and_not_for_two(fashion
         ((3, 56, 56), 25, 0.5),
     ],
 )
-def test_smaller_batches_for_larger_and_for_fewer_images(
+def test_smaller_batches_and_fewer_steps_for_larger_and_for_fewer_images(
     shape: tuple[int, int, int], count: int, share: float
 ) -> None:
     sized = MatchSettings(sample=200, restorer_batch=100, restorer_rate=0.01).sized(shape, count)
     assert sized.sample == round(200 * share)
     assert sized.restorer_batch == round(100 * share)
+    assert sized.restorer_steps == round(1600 * share)
     assert sized.restorer_rate == pytest.approx(0.01 * share**0.5)
 
 
-def test_fewer_steps_for_fewer_images() -> None:
-    steps = [
-        MatchSettings(restorer_steps=100).sized((1, 56, 56), n).restorer_steps for n in (25, 100)
-    ]
-    assert steps == [50, 100]
+def test_a_larger_misfit_is_sure_for_fewer_images() -> None:
+    settings = MatchSettings(sure_misfit=0.3, good_misfit=0.5)
+    sure = [settings.enough(n) for n in (4, 25, 64, 100, 1000)]
+    assert sure == pytest.approx([0.5, 0.5, 0.375, 0.3, 0.3])
+    # Nobody's larger one is made smaller.
+    assert MatchSettings(sure_misfit=2.0).enough(25) == 2.0
 
 
 def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
@@ -127,6 +129,38 @@ def test_a_level_that_the_curve_makes_up_for_is_taken_away(fashion) -> None:
     assert "level" in gone
     assert float(found.level) == 0
     assert (found(x[:25]) - y).abs().mean() < 0.5 * (damage(x[:25]) - y).abs().mean()
+
+
+def test_a_gain_that_a_curve_makes_up_for_is_taken_away(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.curve.copy_(-0.6 * knots())
+    y = damage(x[:25])
+    damage.curve.copy_(-knots())
+    damage.gain.fill_(-0.4)
+    assert (damage(x[:25]) - y).abs().mean() < 0.01
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=0)
+    generator = torch.Generator().manual_seed(0)
+    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    assert "gain" in gone
+    assert not found.gain.any()
+    assert (found(x[:25]) - y).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(("count", "kept"), [(25, False), (100, True)])
+def test_a_gain_for_each_pixel_must_bring_more_with_few_images(
+    fashion, count: int, kept: bool
+) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.gain[:, :, 14:] = -0.4
+    y = damage(x[:count])
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=0)
+    generator = torch.Generator().manual_seed(0)
+    _, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    assert ("gain" not in gone) == kept
 
 
 def test_a_blur_that_is_round_is_made_round_and_finds_its_width(fashion) -> None:
@@ -319,7 +353,7 @@ def test_clean_images_are_recognised_and_come_back_as_they_are(prior, fashion) -
     [
         # What restorers show after a trial, and the best one in the end.
         (3, [9.0, 0.2, 0.1], 2, 1, 0.1),
-        (2, [0.4, 9.0, 0.2], 2, 0, 0.2),
+        (2, [0.7, 9.0, 0.2], 2, 0, 0.2),
         (3, [0.2, 5.0], 1, 0, 5.0),
         (1, [9.0, 0.1], 1, 0, 0.1),
         (1, [9.0, 0.4], 1, 0, 9.0),

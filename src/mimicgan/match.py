@@ -42,7 +42,7 @@ class MatchSettings(FitSettings):
     """Fits at most; a further one is made where the last is not sure, or where a restorer that is
     trained for it in few steps shows that it is wrong. The best one's goes on."""
     sure_misfit: float = 0.3
-    """Misfit below which no further fit is tried: chance alone rarely makes as much."""
+    """Misfit that chance alone rarely makes of 100 images (``enough``)."""
     good_misfit: float = 0.6
     """Misfit below which a damage is trusted: restored images are taken towards the observations.
     Where the images that it makes have more, or its restorer shows in the end that it is wrong, the
@@ -70,9 +70,9 @@ class MatchSettings(FitSettings):
     def sized(self, shape: tuple[int, int, int], count: int) -> "MatchSettings":
         """The settings for ``count`` images (c, h, w) of ``shape``; above: for 100 of 28x28.
 
-        ``sample`` and ``restorer_batch`` fall as the side grows, so that the time grows with the
-        side and not with its square, and with fewer images, of which less can be learnt; then the
-        restorer's steps fall faster, and with its batch the rate.
+        ``sample``, ``restorer_batch`` and ``restorer_steps`` fall as the side grows, so that the
+        time hardly does, and with fewer images, of which less can be learnt; with its batch the
+        restorer's rate falls too.
         """
         by_count = min(1.0, (count / 100) ** 0.25)
         share = min(by_count, (28 * 28 / (shape[1] * shape[2])) ** 0.5)
@@ -80,9 +80,19 @@ class MatchSettings(FitSettings):
             self,
             sample=max(1, round(self.sample * share)),
             restorer_batch=max(1, round(self.restorer_batch * share)),
-            restorer_steps=max(1, round(self.restorer_steps * by_count**2)),
+            restorer_steps=max(1, round(self.restorer_steps * share)),
             restorer_rate=self.restorer_rate * share**0.5,
         )
+
+    def enough(self, count: int) -> float:
+        """Misfit below which no further fit to ``count`` images is tried: ``sure_misfit``, and more
+        for fewer than 100, up to ``good_misfit``.
+
+        A few images are further from what even the right damage makes of generated ones; another
+        fit would follow what these happen to be.
+        """
+        rises = max(1.0, (100 / count) ** 0.5)
+        return max(self.sure_misfit, min(self.good_misfit, rises * self.sure_misfit))
 
 
 def match(
@@ -110,20 +120,21 @@ def match(
             callback(step if guess is None else replace(step, estimate=lambda: guess))
 
     found: list[_Candidate] = []
+    enough = settings.enough(len(y))
     while len(found) < settings.attempts:
         fit = fit_damage(y, bank, settings, generator, fitting, prior.mismatch, universal)
         found.append(_Candidate(fit, y, bank, source, prior, settings, generator, callback))
-        if fit.misfit < settings.sure_misfit and not fit.undamaged:
+        if fit.misfit < enough and not fit.undamaged:
             # A restorer can show that a damage is wrong whose images look right.
             found[-1].train(settings.trial)
-        if found[-1].doubt < settings.sure_misfit:
+        if found[-1].doubt < enough:
             break
     best = min(found, key=lambda each: each.doubt)
     # Images that no damage explains, the identity among them, are not undamaged.
     if best.fit.undamaged and best.misfit < settings.good_misfit:
         # A restorer costs even a clean image some detail.
         return Damage(best.damage, nn.Identity(), best.misfit)
-    if best.fit.misfit >= settings.sure_misfit:
+    if best.fit.misfit >= enough:
         best.train(settings.trial)
     if best.simulated < best.limit or prior.restorer is None:
         best.train(1.0)

@@ -70,6 +70,8 @@ WIDTHS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
 another, each on the best so far."""
 MANY = 2.5
 """Factor of what a kernel must bring: its hundreds of numbers follow the chance in few images."""
+FEW = 64
+"""Observations below which the same is true of a gain and an offset for each pixel."""
 
 
 def pruned(
@@ -95,13 +97,14 @@ def pruned(
 
     simulated = simulated_by(damage, bank, distance, generator)
     noise = float(sampling_noise(simulated, distance, generator).std())
+    few = max(1.0, FEW / len(distance.y))
     gone: frozenset[str] = frozenset()
     lowest, nearest = value(damage), shares(damage)
 
     def spare(other: ComposedDamage, part: tuple[str, ...]) -> float:
         # How sharp clean images are, the prior may not know so well.
         if not BLUR & set(part) or set(part) >= BLUR:
-            return settings.spare * noise
+            return settings.spare * noise * (few if "gain" in part else 1)
         # Two blurs are told from each other by the same observations, whichever these are.
         apart = float((shares(other) - nearest).std() / math.sqrt(len(distance.y)))
         return settings.spare * min(noise, apart) * (MANY if part == ("kernel",) else 1)
@@ -149,8 +152,8 @@ def _instead(
     if part == ("kernel",):
         # What was under it need not be as wide as the blur was with it.
         yield from as_wide(damage, damage.blur_kernel())
-    if part == ("level",):
-        # The curve went with the level; with another one the greys ask for another curve.
+    if part in (("gain", "offset"), ("level",)):
+        # The curve went with them; with others the greys ask for another curve.
         for falling in (False, True):
             yield same_greys(other, x, y, falling=falling)
     if part == ("curve",):
