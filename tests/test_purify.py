@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from mimicgan.errors import UserError
@@ -71,6 +72,31 @@ def test_straight_through_counts_cleaning_as_the_identity(prior, classifier, ima
     x = images.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(model(x)[:, 3].sum(), x)
     torch.testing.assert_close(slope, classifier[1].weight[3].view(1, *SHAPE).expand_as(slope))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch itself
+@pytest.mark.parametrize("gradient", ["exact", "straight-through", "none"])
+def test_forward_derivatives_are_those_of_the_backward_gradient(
+    prior, classifier, images, gradient
+) -> None:
+    model = Purified(classifier, prior, gradient=gradient)
+    way = torch.randn(images.shape, generator=torch.Generator().manual_seed(3))
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        return model(x)[:, 0].sum()
+
+    _, forward = torch.func.jvp(score, (images,), (way,))
+    with forward_ad.dual_level():
+        dual = forward_ad.unpack_dual(score(forward_ad.make_dual(images, way))).tangent
+    if gradient == "none":
+        assert not forward.any()
+        assert dual is None
+        return
+    x = images.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(score(x), x)
+    assert slope.any()
+    torch.testing.assert_close(forward, (slope * way).sum(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(dual, forward)
 
 
 def test_no_gradient_where_none_is_asked_for(prior, classifier, images) -> None:

@@ -6,6 +6,7 @@ from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from mimicgan.errors import UserError
 from mimicgan.images import check_images, to_internal, to_user
@@ -38,7 +39,8 @@ class Cleaner(nn.Module):
     Images may be on any device, and the result is there too. Cleaning itself runs on the processor:
     neither ``to`` nor ``cuda`` move the prior or the damage.
 
-    ``gradient`` is what an attacker, or a training, gets with respect to the images:
+    ``gradient`` is what an attacker, or a training, gets with respect to the images, backward or
+    forward:
     ``exact`` through the restorer, with a learnt damage held fixed; ``straight-through``, where
     cleaning counts as the identity (BPDA, Athalye et al. 2018); ``unrolled`` through
     ``unrolled_steps`` plain gradient steps on the latents that follow the solver's (methods
@@ -96,7 +98,9 @@ class Cleaner(nn.Module):
         return self._cleaned(x.cpu()).to(x.device)
 
     def _cleaned(self, x: Tensor) -> Tensor:
-        if not (x.requires_grad and torch.is_grad_enabled()) or self.gradient == "none":
+        backward = x.requires_grad and torch.is_grad_enabled()
+        wanted = backward or forward_ad.unpack_dual(x).tangent is not None
+        if not wanted or self.gradient == "none":
             with torch.no_grad():
                 return self._solved(x)
         if self.gradient == "straight-through":

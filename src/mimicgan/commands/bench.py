@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mimicgan.commands.flags import ComputeFlags, check_result
+from mimicgan.commands.sources import invented
 from mimicgan.corruptions import corrupt
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError
@@ -29,12 +30,14 @@ from mimicgan.pretrained import load_classifier, load_prior
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings, restore
 
+CLOTHES, FACES = "fashion-mnist", "faces"
 KINDS = {
-    "default, 100 images": (Settings(), 100),
-    "default, 25 images": (Settings(), 25),
-    "Algorithm 1, 100 images": (Settings("mimicgan"), 100),
-    "PGD, 100 images": (Settings("pgd"), 100),
-    "Defense-GAN (200 x 10), 100 images": (Settings("mimicgan", mimic=DEFENSE_GAN), 100),
+    "default, 100 images": (Settings(), 100, CLOTHES),
+    "default, 25 images": (Settings(), 25, CLOTHES),
+    "Algorithm 1, 100 images": (Settings("mimicgan"), 100, CLOTHES),
+    "PGD, 100 images": (Settings("pgd"), 100, CLOTHES),
+    "Defense-GAN (200 x 10), 100 images": (Settings("mimicgan", mimic=DEFENSE_GAN), 100, CLOTHES),
+    "default, 25 generated faces": (Settings(), 25, FACES),
 }
 FIRST = 100
 """Images of the folder whose accuracy is told apart: those of one batch."""
@@ -42,7 +45,8 @@ FIRST = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(ComputeFlags):
-    """Time the default method beside Algorithm 1, PGD and Defense-GAN on the same images.
+    """Time the default method beside Algorithm 1, PGD and Defense-GAN on the same images, and alone
+    on faces that their prior invents.
 
     The methods take turns, --repeats times; medians are printed. Then as many further images as the
     folder has are restored by the damage that the default method learnt, and `mimicgan restore
@@ -71,21 +75,27 @@ class Bench(ComputeFlags):
         if not FIRST <= self.folder <= 10_000:
             raise UserError(f"--folder {self.folder} makes no sense; give {FIRST} to 10000")
         check_result(self.out)
-        prior = load_prior("fashion-mnist")
+        priors = {name: load_prior(name) for name in (CLOTHES, FACES)}
         clean = fashion_mnist.sample().images[:100].float() / 255
-        observed = corrupt("negative-blur", clean, torch.Generator().manual_seed(0))
+        faces = invented(priors[FACES], 25, self.repeats)
+        generator = torch.Generator().manual_seed(0)
+        observed = {
+            CLOTHES: corrupt("negative-blur", clean, generator),
+            FACES: corrupt("negative", faces, generator),
+        }
         seconds: dict[str, list[float]] = {name: [] for name in KINDS}
         rows: dict[str, dict[str, Any]] = {}
         learnt: Damage | None = None
         with screen.progress("bench", self.repeats * len(KINDS) + 2) as advance:
             damaged, labels, distinct = self._damaged()
             # First: a process that is started counts the memory of this one as its own.
-            folder = self._folder(prior, damaged, labels, distinct)
+            folder = self._folder(priors[CLOTHES], damaged, labels, distinct)
             done = 1
             advance(done, "folder")
             for turn in range(self.repeats):
-                for name, (settings, count) in KINDS.items():
-                    result = restore(observed[:count], prior, replace(settings, seed=turn))
+                for name, (settings, count, kind) in KINDS.items():
+                    y = observed[kind][:count]
+                    result = restore(y, priors[kind], replace(settings, seed=turn))
                     learnt = learnt or result.damage
                     seconds[name].append(result.seconds)
                     middle = statistics.median(seconds[name])
@@ -99,7 +109,7 @@ class Bench(ComputeFlags):
                     }
                     done += 1
                     advance(done, name)
-            further = restore(damaged, prior, damage=learnt)
+            further = restore(damaged, priors[CLOTHES], damage=learnt)
             rows["further"] = {
                 "method": f"{len(damaged)} further images, damage learnt before",
                 "n_images": len(damaged),
@@ -186,7 +196,7 @@ class Bench(ComputeFlags):
         chosen = {"repeats": self.repeats, "folder": self.folder, "threads": self.threads}
         record = {
             "experiment": "bench",
-            "settings": {name: asdict(settings) for name, (settings, _) in KINDS.items()},
+            "settings": {name: asdict(settings) for name, (settings, *_) in KINDS.items()},
             "repeats": self.repeats,
             "seeds": list(range(self.repeats)),
             **origin(command_line(["bench"], chosen)),
