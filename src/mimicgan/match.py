@@ -91,7 +91,7 @@ class MatchSettings(FitSettings):
         A few images are further from what even the right damage makes of generated ones; another
         fit would follow what these happen to be.
         """
-        rises = max(1.0, (100 / count) ** 0.5)
+        rises: float = max(1.0, (100 / count) ** 0.5)
         return max(self.sure_misfit, min(self.good_misfit, rises * self.sure_misfit))
 
 

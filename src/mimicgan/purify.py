@@ -99,7 +99,8 @@ class Cleaner(nn.Module):
 
     def _cleaned(self, x: Tensor) -> Tensor:
         backward = x.requires_grad and torch.is_grad_enabled()
-        wanted = backward or forward_ad.unpack_dual(x).tangent is not None
+        dual = forward_ad.unpack_dual(x)  # type: ignore[no-untyped-call]
+        wanted = backward or dual.tangent is not None
         if not wanted or self.gradient == "none":
             with torch.no_grad():
                 return self._solved(x)

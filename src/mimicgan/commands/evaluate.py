@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from mimicgan.commands.flags import PATH, PriorFlags, check_result
-from mimicgan.commands.sources import FASHION, SAMPLE_SHAPE, data_set
+from mimicgan.commands.sources import FASHION, SAMPLE_SHAPE, DataFlags
 from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError, check_seed
 from mimicgan.files import written_whole
@@ -30,7 +30,7 @@ UPDATES = PGD.latent_steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(PriorFlags):
+class Evaluate(PriorFlags, DataFlags):
     """Measure a prior on clean validation images, which it was not trained on.
 
     How near its generator comes to them (inversion: PSNR, SSIM, and for Fashion-MNIST
@@ -45,10 +45,6 @@ class Evaluate(PriorFlags):
       mimicgan evaluate --prior faces --data celeba --data-dir ~/data --out results/prior-faces.json
     """
 
-    data: str = FASHION
-    """fashion-mnist, celeba, or a folder of clean images (one in ten is kept for validation)."""
-    data_dir: Annotated[Path | None, PATH] = None
-    """Where the data set is, if not in one of its usual places."""
     images: Annotated[int, tyro.conf.arg(metavar="INT")] = 100
     """Validation images that are inverted, the first of a random order; all are compared as a set.
     """
@@ -117,7 +113,7 @@ class Evaluate(PriorFlags):
         if self.data == FASHION and shape == SAMPLE_SHAPE:
             data = fashion_mnist.load("validation", self.data_dir)
             return data.images, data.labels
-        return data_set(self.data, self.data_dir, shape, "validation"), None
+        return self.clean(shape, "validation"), None
 
     def _inversion(
         self, inverted: Tensor, clean: Tensor, labels: Tensor | None, classifier: nn.Module | None

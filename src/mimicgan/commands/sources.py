@@ -1,10 +1,12 @@
 """Images for a command: files, the sample that travels in the package, or a data set."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
+from mimicgan.commands.flags import PATH
 from mimicgan.data import celeba, fashion_mnist
 from mimicgan.data.folder import folder_images
 from mimicgan.errors import UserError
@@ -72,24 +74,32 @@ def written_names(found: ImageSet) -> set[str]:
     return set(found.names) if found.array is None else {found.array.name}
 
 
-def data_set(
-    data: str,
-    data_dir: Path | None,
-    shape: tuple[int, int, int],
-    split: Literal["train", "validation"] = "train",
-) -> Tensor:
-    """Clean images (n, c, h, w) uint8 of ``shape``: a data set by name, or a folder of images."""
-    if data == FASHION:
-        if shape != SAMPLE_SHAPE:
-            raise UserError(f"Fashion-MNIST is 28x28 and grey, not {shape}; give another --data")
-        return fashion_mnist.load(split, data_dir).images
-    if data == CELEBA:
-        if shape[0] != 3:
-            raise UserError(f"CelebA is in colour, not {shape}; give another --data or network")
-        return celeba.load(split, data_dir, shape[1])
-    if data_dir is not None:
-        raise UserError(
-            f"--data-dir is where {FASHION} or {CELEBA} lies, and --data {data} is a folder "
-            "itself; leave one out"
-        )
-    return folder_images(data, shape, split)
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """Which clean images a command takes."""
+
+    data: str = FASHION
+    """fashion-mnist, celeba, or a folder of clean images (one in ten is kept for validation)."""
+    data_dir: Annotated[Path | None, PATH] = None
+    """Where the data set is, if not in one of its usual places."""
+
+    def clean(
+        self, shape: tuple[int, int, int], split: Literal["train", "validation"] = "train"
+    ) -> Tensor:
+        """The images (n, c, h, w), uint8, of ``shape``. Raises UserError."""
+        if self.data == FASHION:
+            if shape != SAMPLE_SHAPE:
+                raise UserError(
+                    f"Fashion-MNIST is 28x28 and grey, not {shape}; give another --data"
+                )
+            return fashion_mnist.load(split, self.data_dir).images
+        if self.data == CELEBA:
+            if shape[0] != 3:
+                raise UserError(f"CelebA is in colour, not {shape}; give another --data or network")
+            return celeba.load(split, self.data_dir, shape[1])
+        if self.data_dir is not None:
+            raise UserError(
+                f"--data-dir is where {FASHION} or {CELEBA} lies, and --data {self.data} is a "
+                "folder itself; leave one out"
+            )
+        return folder_images(self.data, shape, split)

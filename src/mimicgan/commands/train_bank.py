@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from mimicgan.commands.flags import PATH, ComputeFlags
-from mimicgan.commands.sources import FASHION
-from mimicgan.commands.train_restorer import clean_images, save_with_typical
+from mimicgan.commands.flags import ComputeFlags
+from mimicgan.commands.train_restorer import CleanFlags, save_with_typical
 from mimicgan.pretrained import load_card, load_prior
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainBank(ComputeFlags):
+class TrainBank(ComputeFlags, CleanFlags):
     """Choose anew which of a prior's images stand for the clean ones, and what retouches them.
 
     `train restorer` does this at its end; here the networks stay as they are. The default method
@@ -27,16 +25,12 @@ class TrainBank(ComputeFlags):
     """A shipped name, or the folder of a prior."""
     out: Path = Path("runs/prior")
     """Folder for the prior with its new typical images."""
-    data: str = FASHION
-    """fashion-mnist, celeba, a folder of clean images, or `samples`: the prior's own."""
-    data_dir: Annotated[Path | None, PATH] = None
-    """Where the data set is, if not in one of its usual places."""
     seed: int = 0
 
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
         prior, card = load_prior(self.prior), load_card(self.prior)
-        images = clean_images(self.data, self.data_dir, prior, self.seed)
+        images = self.completing(prior, self.seed)
         save_with_typical(screen, self.out, card, prior, images, self.seed)
         screen.result({"command": "train bank", "prior": str(self.out)})

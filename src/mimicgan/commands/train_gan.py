@@ -10,9 +10,9 @@ from typing import Annotated
 import torch
 import tyro
 
-from mimicgan.commands.flags import PATH, TrainFlags
+from mimicgan.commands.flags import TrainFlags
 from mimicgan.commands.screen import Advance, Screen
-from mimicgan.commands.sources import CELEBA, FASHION, data_set
+from mimicgan.commands.sources import CELEBA, FASHION, DataFlags
 from mimicgan.data import celeba
 from mimicgan.errors import UserError
 from mimicgan.files import written_whole
@@ -27,7 +27,7 @@ ROWS, COLUMNS = 4, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainGan(TrainFlags):
+class TrainGan(TrainFlags, DataFlags):
     """Train a GAN on clean images; the result is a prior for `mimicgan restore --prior`.
 
     OUT gets a checkpoint (a run that was cut short goes on from it when started again), a grid of
@@ -40,10 +40,6 @@ class TrainGan(TrainFlags):
       torchrun --nproc-per-node 4 -m mimicgan train gan --data fashion-mnist --out runs/gan
     """
 
-    data: str = FASHION
-    """fashion-mnist, celeba, or a folder of clean images (one in ten is kept for validation)."""
-    data_dir: Annotated[Path | None, PATH] = None
-    """Where the data set is, if not in one of its usual places."""
     out: Path = Path("runs/gan")
     """Folder for checkpoint, samples and the finished prior."""
     name: str = ""
@@ -61,7 +57,7 @@ class TrainGan(TrainFlags):
         screen = self.screen() if ranks.first else Screen(quiet=True, json=False)
         settings = self.settings
         shape = settings.networks().generator().image_shape
-        images = data_set(self.data, self.data_dir, shape)
+        images = self.clean(shape)
         if not 2 <= settings.batch <= len(images):
             raise UserError(
                 f"--batch {settings.batch} does not go with {len(images)} images; "

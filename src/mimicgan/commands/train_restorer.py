@@ -11,9 +11,9 @@ import tyro
 from torch import Tensor
 
 from mimicgan.card import Card
-from mimicgan.commands.flags import PATH, TrainFlags
+from mimicgan.commands.flags import TrainFlags
 from mimicgan.commands.screen import Screen
-from mimicgan.commands.sources import FASHION, data_set
+from mimicgan.commands.sources import FASHION, DataFlags
 from mimicgan.errors import UserError
 from mimicgan.images import to_internal
 from mimicgan.pretrained import load_card, load_prior, save_prior, word_for
@@ -26,7 +26,25 @@ FEWEST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRestorer(TrainFlags):
+class CleanFlags(DataFlags):
+    """Which clean images a prior is completed by."""
+
+    data: str = FASHION
+    """fashion-mnist, celeba, a folder of clean images, or `samples`: the prior's own."""
+
+    def completing(self, prior: Prior, seed: int) -> Tensor:
+        """The images (n, c, h, w) in [-1, 1]. UserError for too few."""
+        if self.data == "samples":
+            images = prior.sample(20000, torch.Generator().manual_seed(seed))
+        else:
+            images = to_internal(self.clean(prior.image_shape).float() / 255)
+        if len(images) < FEWEST:
+            raise UserError(f"{len(images)} images are too few; give {FEWEST} or more")
+        return images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRestorer(TrainFlags, CleanFlags):
     """Train a restorer on clean images under random damages, and add it to a prior.
 
     The default method starts from it and needs far less time for each new damage.
@@ -40,10 +58,6 @@ class TrainRestorer(TrainFlags):
     """Folder of the prior, as `mimicgan train gan` leaves it."""
     out: Path = Path("runs/prior")
     """Folder for the checkpoint and the prior with its restorer."""
-    data: str = FASHION
-    """fashion-mnist, celeba, a folder of clean images, or `samples`: the prior's own."""
-    data_dir: Annotated[Path | None, PATH] = None
-    """Where the data set is, if not in one of its usual places."""
     settings: Annotated[RestorerSettings, tyro.conf.arg(name="")] = field(
         default_factory=RestorerSettings
     )
@@ -52,7 +66,7 @@ class TrainRestorer(TrainFlags):
         screen = self.screen()
         self.prepare()
         prior, card = load_prior(self.prior), load_card(self.prior)
-        images = clean_images(self.data, self.data_dir, prior, self.settings.seed)
+        images = self.completing(prior, self.settings.seed)
         with screen.progress("training the restorer", self.settings.steps) as advance:
             restorer = train_universal(
                 images,
@@ -92,15 +106,3 @@ def save_with_typical(
         prior.retouch,
     )
     screen.say(f"prior in {out}; use it with --prior {shlex.quote(word_for(out))}")
-
-
-def clean_images(data: str, data_dir: Path | None, prior: Prior, seed: int) -> Tensor:
-    """What a prior is completed by, (n, c, h, w) in [-1, 1]. UserError for too few."""
-    if data == "samples":
-        images = prior.sample(20000, torch.Generator().manual_seed(seed))
-    else:
-        clean = data_set(data, data_dir, prior.image_shape)
-        images = to_internal(clean.float() / 255)
-    if len(images) < FEWEST:
-        raise UserError(f"{len(images)} images are too few; give {FEWEST} or more")
-    return images

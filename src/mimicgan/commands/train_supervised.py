@@ -9,8 +9,8 @@ import tyro
 from torch import Tensor, nn
 
 from mimicgan.commands.corrupt import damaged
-from mimicgan.commands.flags import PATH, TrainFlags
-from mimicgan.commands.sources import FASHION, data_set
+from mimicgan.commands.flags import TrainFlags
+from mimicgan.commands.sources import DataFlags
 from mimicgan.errors import check_seed
 from mimicgan.images import to_internal, to_user
 from mimicgan.learnt import Damage
@@ -25,7 +25,7 @@ HELD_OUT = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSupervised(TrainFlags):
+class TrainSupervised(TrainFlags, DataFlags):
     """Train a restorer for one known damage on pairs of real images: damaged, clean.
 
     This is what the blind methods are compared with. OUT/TASK.safetensors goes to
@@ -45,10 +45,6 @@ class TrainSupervised(TrainFlags):
     """Seed of that draw: `mimicgan corrupt --seed` with the same number damages alike."""
     prior: str = "fashion-mnist"
     """The prior whose restorer and image size it starts from."""
-    data: str = FASHION
-    """fashion-mnist, celeba, or a folder of clean images (one in ten is kept for validation)."""
-    data_dir: Annotated[Path | None, PATH] = None
-    """Where the data set is, if not in one of its usual places."""
     out: Path = Path("runs/supervised")
     """Folder for the checkpoint and the finished network."""
     settings: Annotated[SupervisedSettings, tyro.conf.arg(name="")] = field(
@@ -62,8 +58,8 @@ class TrainSupervised(TrainFlags):
         prior = load_prior(self.prior)
         # A wrong name should not wait for the data.
         self._damage(torch.rand(2, *prior.image_shape), torch.Generator())
-        images = data_set(self.data, self.data_dir, prior.image_shape)
-        held = data_set(self.data, self.data_dir, prior.image_shape, "validation")[:HELD_OUT]
+        images = self.clean(prior.image_shape)
+        held = self.clean(prior.image_shape, "validation")[:HELD_OUT]
         judge = prior.discriminator
         origin: dict[str, object] = {
             "prior": prior.sha256(),
