@@ -89,6 +89,17 @@ def test_where_noise_hides_more_than_a_restorer_misses_nothing_is_asked() -> Non
     )
 
 
+def test_a_brighter_batch_says_nothing_of_a_restorer_whose_error_noise_hides() -> None:
+    damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
+    damage.generator = torch.Generator().manual_seed(0)
+    # Lost pixels are grey: the darker an image is restored, the less it leaves unexplained.
+    damage.chance[0], damage.value[0] = 1.0, 0.0
+    again, bright = 0.9 * clean, 1.2 * _images(25, 2)
+    residuals = Residuals.of(damage, clean, damage(clean), again, damage(bright), bright)
+    assert residuals.within.mean() < 0 < residuals.beyond.mean()
+    assert residuals.factor == 1
+
+
 def test_a_pixel_that_the_damage_gets_wrong_is_not_asked() -> None:
     damage, clean = ComposedDamage(SHAPE).requires_grad_(False), _images(200)
     again, y = clean + 0.1 * _images(200, 2), clean.clone()

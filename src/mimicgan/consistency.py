@@ -1,6 +1,7 @@
 """What the observations hold comes through: restored images are taken towards those that the learnt
 damage turns into the observations, as far as both can be trusted."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,8 @@ MOST = 10.0
 most pixels' residuals say more, it is the damage that is wrong."""
 TRIED = 64
 """Generated images on which the steps are tried."""
+SURE = 2.0
+"""Standard errors above which a mean residual is no chance."""
 ODD = 3.0
 """Factor from which a pixel's residual is more than the restorer's error explains."""
 
@@ -72,6 +75,8 @@ class Residuals:
     """Of simulated observations, given what is restored of them."""
     theirs: Tensor
     """Of the real ones, given what is restored of those."""
+    chance: float
+    """Standard error of the mean of ``noise`` over as many images as are observed."""
 
     @classmethod
     @torch.no_grad()
@@ -88,10 +93,12 @@ class Residuals:
         ``restored`` of the observations y; all (n, c, h, w) in [-1, 1]."""
         still = damage.still()
         noise, ours, theirs = (
-            (still(images) - shown).square().mean(dim=0)
+            (still(images) - shown).square()
             for images, shown in ((clean, simulated), (again, simulated), (restored, y))
         )
-        return cls(damage, clean, simulated, again, noise, ours, theirs)
+        chance = float(noise.flatten(1).mean(dim=1).std(correction=0)) / math.sqrt(len(y))
+        noise, ours, theirs = (each.mean(dim=0) for each in (noise, ours, theirs))
+        return cls(damage, clean, simulated, again, noise, ours, theirs, chance)
 
     @property
     def beyond(self) -> Tensor:
@@ -102,6 +109,18 @@ class Residuals:
     def within(self) -> Tensor:
         """Of simulated ones, more than noise; negative where a mean is nearer to it."""
         return self.ours - self.noise
+
+    @property
+    def factor(self) -> Tensor:
+        """How many times further off the restorer is on real images, in squares.
+
+        1 where noise hides how far off it is on generated ones: a ratio to next to nothing, or to
+        less, would be anything.
+        """
+        within = self.within.mean()
+        if within < SURE * self.chance:
+            return torch.ones(())
+        return (self.beyond.mean() / within.clamp(min=1e-6)).clamp(1, MOST)
 
     @property
     def contradict(self) -> bool:
@@ -120,7 +139,7 @@ def slack_of(residuals: Residuals, left: float) -> Tensor | None:
     if residuals.contradict:
         return None
     noise, clean, again = residuals.noise, residuals.clean, residuals.again
-    factor = (residuals.beyond.mean() / residuals.within.mean().clamp(min=1e-6)).clamp(1, MOST)
+    factor = residuals.factor
     odd = (residuals.theirs - ODD * (noise + factor * residuals.ours)).clamp(min=0)
     error = (again - clean).square().mean().clamp(min=1e-6)
     slack: Tensor = (noise + odd + EXACT) / (factor * error)
