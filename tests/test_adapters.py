@@ -16,7 +16,8 @@ from mimicgan.adapters.foolbox import foolbox_model
 from mimicgan.damage import ComposedDamage
 from mimicgan.errors import UserError
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings, match
+from mimicgan.match import match
+from mimicgan.match_settings import MatchSettings
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.purify import Cleaner, Purified

@@ -19,7 +19,7 @@ from mimicgan.errors import UserError
 from mimicgan.job import JobReport, _report, groups_of, run_job
 from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.models.restorer import Restorer
 from mimicgan.prior import Prior
 from mimicgan.restore import Settings

@@ -17,7 +17,8 @@ from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
 from mimicgan.fit import Fit, fit_damage
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings, expected_error, match
+from mimicgan.match import expected_error, match
+from mimicgan.match_settings import MatchSettings
 from mimicgan.misfit import prior_mismatch, restored_misfit, some
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import REALISM
@@ -115,6 +116,15 @@ def test_the_fit_finds_that_images_were_inverted(fashion) -> None:
     assert not fit.undamaged
 
 
+def simpler(
+    damage: ComposedDamage, bank: Tensor, y: Tensor, steps: int = 0
+) -> tuple[ComposedDamage, frozenset[str]]:
+    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
+    settings = MatchSettings(sample=64, pruning_steps=steps)
+    generator = torch.Generator().manual_seed(0)
+    return pruned(damage, bank, distance, settings, generator, None, None)
+
+
 def test_a_level_that_the_curve_makes_up_for_is_taken_away(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
     damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
@@ -122,10 +132,7 @@ def test_a_level_that_the_curve_makes_up_for_is_taken_away(fashion) -> None:
     y = -damage(x[:25])
     damage.level.fill_(1.4)
     damage = same_greys(damage, x[100:300], y, falling=True)
-    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
-    settings = MatchSettings(sample=64, pruning_steps=5)
-    generator = torch.Generator().manual_seed(0)
-    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    found, gone = simpler(damage, x[100:500], y, steps=5)
     assert "level" in gone
     assert float(found.level) == 0
     assert (found(x[:25]) - y).abs().mean() < 0.5 * (damage(x[:25]) - y).abs().mean()
@@ -139,10 +146,7 @@ def test_a_gain_that_a_curve_makes_up_for_is_taken_away(fashion) -> None:
     damage.curve.copy_(-knots())
     damage.gain.fill_(-0.4)
     assert (damage(x[:25]) - y).abs().mean() < 0.01
-    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
-    settings = MatchSettings(sample=64, pruning_steps=0)
-    generator = torch.Generator().manual_seed(0)
-    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    found, gone = simpler(damage, x[100:500], y)
     assert "gain" in gone
     assert not found.gain.any()
     assert (found(x[:25]) - y).abs().mean() < 0.1
@@ -156,10 +160,7 @@ def test_a_gain_for_each_pixel_must_bring_more_with_few_images(
     damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
     damage.gain[:, :, 14:] = -0.4
     y = damage(x[:count])
-    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
-    settings = MatchSettings(sample=64, pruning_steps=0)
-    generator = torch.Generator().manual_seed(0)
-    _, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    _, gone = simpler(damage, x[100:500], y)
     assert ("gain" not in gone) == kept
 
 
@@ -169,10 +170,7 @@ def test_a_blur_that_is_round_is_made_round_and_finds_its_width(fashion) -> None
     damage.sharpness.copy_(torch.tensor([0.3, 0.0, 0.3]))
     y = damage(x[:100])
     damage.sharpness.copy_(torch.tensor([0.2, 0.05, 0.36]))
-    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
-    settings = MatchSettings(sample=64, pruning_steps=0)
-    generator = torch.Generator().manual_seed(0)
-    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    found, gone = simpler(damage, x[100:500], y)
     assert "sharpness" in gone
     first, turn, second = found.sharpness.tolist()
     assert turn == 0
@@ -187,10 +185,7 @@ def test_a_curve_is_straight_up_to_where_the_observations_end(fashion, sign: int
     damage.curve.copy_(cut)
     y = damage(x[:100])
     damage.curve.copy_((cut + 0.05 * (7 * knots()).sin()).clamp(-0.6, 0.3))
-    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
-    settings = MatchSettings(sample=64, pruning_steps=0)
-    generator = torch.Generator().manual_seed(0)
-    found, gone = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    found, gone = simpler(damage, x[100:500], y)
     assert "curve" in gone
     assert torch.allclose(found.curve, cut, atol=1e-6)
 
@@ -200,10 +195,7 @@ def test_a_blur_along_one_direction_stays_one(fashion) -> None:
     damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
     damage.sharpness.copy_(torch.tensor([0.2, 0.0, 2.0]))
     y = damage(x[:100])
-    distance = SetDistance(y, random_corners((1, 28, 28), torch.Generator().manual_seed(0)))
-    settings = MatchSettings(sample=64, pruning_steps=0)
-    generator = torch.Generator().manual_seed(0)
-    found, _ = pruned(damage, x[100:500], distance, settings, generator, None, None)
+    found, _ = simpler(damage, x[100:500], y)
     assert torch.equal(found.sharpness, damage.sharpness)
 
 

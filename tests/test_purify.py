@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mimicgan.errors import UserError
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import DEFENSE_GAN, MimicSettings
 from mimicgan.prior import Prior

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import Fit
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.models.retouch import Retouch
 from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior

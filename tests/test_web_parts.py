@@ -14,7 +14,7 @@ import pytest
 
 from mimicgan.data.fashion_mnist import FashionMnist
 from mimicgan.errors import UserError
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.pretrained import load_prior
 from mimicgan.restore import Settings, restore
 from mimicgan.web import render, server

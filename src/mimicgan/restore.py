@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mimicgan.errors import at_least, check_seed
 from mimicgan.images import check_images, to_internal, to_user
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings, match
+from mimicgan.match import match
+from mimicgan.match_settings import MatchSettings
 from mimicgan.mimic import Step, mimic
 from mimicgan.misfit import misfit_of
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings

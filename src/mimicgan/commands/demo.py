@@ -19,7 +19,7 @@ from mimicgan.data import fashion_mnist
 from mimicgan.errors import UserError, check_seed
 from mimicgan.files import written_whole
 from mimicgan.images import to_internal
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.metrics import Accuracy, accuracy, psnr
 from mimicgan.overview import grid, stacked
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings

@@ -19,7 +19,7 @@ from mimicgan.errors import UserError, check_seed, needed
 from mimicgan.files import output_folder
 from mimicgan.image_files import DRAWN
 from mimicgan.learnt import Damage
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.metrics import psnr
 from mimicgan.overview import grid, stacked
 from mimicgan.presets import MIMICGAN, PGD, MimicSettings

@@ -11,7 +11,7 @@ import tyro
 from mimicgan.commands.demo import QUICK
 from mimicgan.commands.flags import PATH, ComputeFlags
 from mimicgan.errors import UserError
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.web.limits import Limits
 
 VARIABLE = "MIMICGAN_AUTH"

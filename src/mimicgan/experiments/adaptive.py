@@ -21,7 +21,7 @@ from mimicgan.experiments.defence import adversarial, kept
 from mimicgan.experiments.options import Callback, ExperimentOptions
 from mimicgan.experiments.robust_classification import undamaged
 from mimicgan.experiments.runner import Experiment, run
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.purify import Gradient, Purified
 from mimicgan.restore import Settings
 

@@ -18,7 +18,7 @@ from mimicgan.experiments.known_operators import KnownDamage
 from mimicgan.experiments.supervised import SUPERVISED, supervised_restorer
 from mimicgan.image_files import as_pictures as pictures
 from mimicgan.images import to_internal, to_user
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.mimic import mimic
 from mimicgan.presets import COWBOY, DEFENSE_GAN, MIMICGAN, PGD, TABLE_1, MimicSettings
 from mimicgan.purify import Cleaner

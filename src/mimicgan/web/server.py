@@ -14,7 +14,7 @@ from shutil import disk_usage
 from typing import Any
 
 from mimicgan.errors import UserError, needed
-from mimicgan.match import MatchSettings
+from mimicgan.match_settings import MatchSettings
 from mimicgan.pretrained import load_card, load_prior, prior_shape
 from mimicgan.restore import Settings
 from mimicgan.web.jobs import Runner
