@@ -191,9 +191,14 @@ def test_a_result_is_extended_where_nothing_else_is_left_of_it(
     assert [row.get("settings") for row in rows] == [None, {"way": "all of it"}, None]
     run(EXPERIMENT, replace(elsewhere, runs=options.runs / "third"), None, bench)
     assert len(calls) == 6
+    # A smaller result does not take the place of a larger one unasked.
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"\(inverted, observed: 20 images\); give --extend"):
+        run(EXPERIMENT, replace(less, runs=options.runs / "fourth", extend=False), None, bench)
+    assert path.read_bytes() == before
     # Without being asked for, nothing earlier counts.
-    run(EXPERIMENT, replace(less, runs=options.runs / "fourth", extend=False), None, bench)
-    assert {row["n_images"] for row in read_record(path)["rows"]} == {8}
+    run(EXPERIMENT, replace(options, runs=options.runs / "fifth"), None, bench)
+    assert len(calls) == 12
 
 
 def test_what_another_process_adds_meanwhile_stays(

@@ -44,7 +44,7 @@ def run(
     """Do this share of the work, then write the result and return its path.
 
     None when other shares are not finished yet and ``options.partial`` is not set. Raises UserError
-    for a method or a task that there is not.
+    for a method or a task that there is not, and where a result would be lost.
     """
     cases = chosen(experiment, options)
     with _threads(options.threads):
@@ -65,6 +65,8 @@ def run(
                 f"{options.images} images do not fill a portion; give --images "
                 f"{min(case.batch or 1 for case in cases)} or more"
             )
+        if result.exists() and not options.extend:
+            refuse_loss(wanted, result)
         keys = {unit_id(unit): units.key_of(unit, bench, options) for unit in wanted}
 
         def path(unit: Unit) -> Path:
@@ -101,6 +103,20 @@ def run(
             rows = with_earlier(rows, read_record(result), options.seeds)
         write_record(result, experiment.name, rows, options, bench, len(wanted) - len(found))
         return result
+
+
+def refuse_loss(wanted: list[Unit], result: Path) -> None:
+    """UserError when the file ``result`` has a row with more images than ``wanted`` measures."""
+    planned: Counter[tuple[str, str, str]] = Counter()
+    for unit in wanted:
+        planned[unit.case.task, unit.case.variant, unit.method] += unit.stop - unit.start
+    for row in read_record(result)["rows"]:
+        if row["n_images"] > planned[row["task"], row["variant"], row["method"]]:
+            raise UserError(
+                f"{result} has more than this run would put in its place "
+                f"({row['variant']}, {row['method']}: {row['n_images']} images); "
+                "give --extend to add to it, or --out for another folder"
+            )
 
 
 def unit_id(unit: Unit) -> tuple[Any, ...]:
