@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from image_cases import some
+from mimicgan.commands.progress import watched
 from mimicgan.damage import ComposedDamage
 from mimicgan.images import to_internal, to_user
+from mimicgan.mimic import Step
 from mimicgan.models.restorer import Restorer
 from mimicgan.presets import MIMICGAN
 from mimicgan.prior import Prior
@@ -51,6 +53,25 @@ def test_any_number_is_restored(method: Method, count: int) -> None:
         with torch.no_grad():
             expected = torch.cat([result.damage.restorer(y[None]) for y in to_internal(observed)])
     torch.testing.assert_close(result.images, to_user(expected), rtol=0, atol=1e-4)
+
+
+def test_a_preview_keeps_to_the_first_images(tmp_path: Path) -> None:
+    preview = tmp_path / "preview.png"
+    told: list[tuple[int, bytes]] = []
+
+    def see(step: Step) -> None:
+        told.append((step.first, preview.read_bytes() if preview.exists() else b""))
+
+    torch.manual_seed(0)
+    generator = nn.Sequential(nn.Linear(8, 256), nn.Tanh(), nn.Unflatten(1, SHAPE))
+    observed = some((5, *SHAPE))
+    settings = replace(TINY, method="pgd", pgd=replace(ONE, iterations=2), batch=3)
+    show = watched(preview, observed, see, every=0.0)
+    restore(observed, Prior(generator, 8, SHAPE), settings, callback=show)
+    assert [first for first, _ in told if first] == [3] * (len(told) // 2)
+    assert told[-1][1] == preview.read_bytes() != b""
+    # That of the last update of the first part.
+    assert next(content for first, content in told if first) == preview.read_bytes()
 
 
 GROWTH = """

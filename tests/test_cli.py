@@ -1,5 +1,6 @@
 """The command line, but for restore: help, corrupt, demo, data, training."""
 
+import hashlib
 import io
 import json
 import os
@@ -164,6 +165,18 @@ def test_train_gan_goes_on_and_ends_in_a_prior(
     assert "no choice of width" in mistake(capsys, *command, "--width", "16")
 
 
+def test_a_training_that_can_write_nothing_does_not_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    for name in ("gan", "classifier", "restorer", "bank", "supervised"):
+        words = {"restorer": ("--prior", tmp_path), "bank": ("--prior", "fashion-mnist")}
+        more = words.get(name, ("--task", "dropped") if name == "supervised" else ())
+        line = mistake(capsys, "train", name, "--out", taken, *more)
+        assert f"cannot write --out {taken}: Not a directory" in line
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
@@ -181,6 +194,7 @@ def test_train_gan_goes_on_and_ends_in_a_prior(
         ("train supervised --task dropped --steps 0", "steps 0"),
         ("train classifier --steps -1", "steps -1"),
         ("reproduce robust-classification --threads 0", "threads"),
+        ("reproduce robust-classification --threads 99999", "give 1 to 1024"),
         ("reproduce robust-classification --seeds 4 4", "given twice"),
     ],
 )
@@ -235,6 +249,13 @@ def test_train_supervised_learns_a_known_damage_that_restore_takes(
     learnt = ("--prior", prior_folder, "--damage", told["damage"])
     assert call("restore", damaged, tmp_path / "restored", *learnt) == 0
     assert len(listing(tmp_path / "restored")) == 60 + 2
+    report = json.loads((tmp_path / "restored" / "report.json").read_text())
+    # Nothing says what the damage is that it was trained for.
+    assert (report["understood"], report["misfit"]) == (None, None)
+    assert "cannot be told" in report["message"]
+    digest = hashlib.sha256(Path(told["damage"]).read_bytes()).hexdigest()
+    assert report["damage"] == {"file": told["damage"], "sha256": digest}
+    assert report["prior_sha256"] == load_prior(prior_folder).sha256()
     assert "other settings" in mistake(capsys, *command, "--once")
     (data / "0.png").write_bytes((data / "1.png").read_bytes())
     assert "on other images" in mistake(capsys, *command)

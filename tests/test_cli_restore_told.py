@@ -217,6 +217,35 @@ def test_what_a_restoration_reads_is_not_overwritten(
     assert call(*command, prior_folder, "--quiet") == 0
 
 
+def test_files_beside_the_images_are_no_part_of_the_result_and_not_in_its_way(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out.png"
+    (tmp_path / "new").mkdir()
+    command = ("restore", pictures, out, "--prior", prior_folder)
+    for name in ("report.json", "overview.png", "damage.png"):
+        line = mistake(capsys, *command, "--save-damage", out / name)
+        assert "is the name of a file of the result" in line
+    assert "in the way of OUT" in mistake(capsys, *command, "--save-damage", out)
+    assert "in the way of OUT" in mistake(capsys, *command, "--watch", out)
+    inner = ("restore", pictures, tmp_path / "x.pt2" / "out", "--prior", prior_folder)
+    assert "in the way of OUT" in mistake(capsys, *inner, "--export", tmp_path / "x.pt2")
+    assert listing(tmp_path) == ["in", "new"]
+
+
+def test_a_link_that_leads_back_to_itself_is_told(
+    pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "round").symlink_to(tmp_path / "again")
+    (tmp_path / "again").symlink_to(tmp_path / "round")
+    for more in ((), ("--group-by", "folder")):
+        command = ("restore", pictures, tmp_path / "round", "--prior", prior_folder, *more)
+        assert "choose" in mistake(capsys, *command) or "name another" in mistake(capsys, *command)
+    beside = ("--export", tmp_path / "round" / "x.pt2")
+    mistake(capsys, "restore", pictures, tmp_path / "out", "--prior", prior_folder, *beside)
+    assert listing(tmp_path) == ["again", "in", "round"]
+
+
 def test_files_beside_the_images_do_not_replace_each_other(
     pictures: Path, tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mimicgan.errors import UserError
-from mimicgan.files import output_folder, written_whole
+from mimicgan.files import output_folder, resolved, written_whole
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -251,3 +251,19 @@ def test_a_single_file_is_whole_or_as_before(tmp_path: Path) -> None:
         partial.write_text("sec")
         raise KeyboardInterrupt
     assert contents(tmp_path) == {"new": "", "new/x.txt": "first"}
+
+
+def test_names_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:
+    long = "x" * 250
+    write(tmp_path / long)
+    write(tmp_path / long, overwrite=True)
+    with written_whole(tmp_path / long / ("y" * 250 + ".pt2")) as partial:
+        partial.write_text("whole")
+    assert contents(tmp_path / long) == {"new": "new", "y" * 250 + ".pt2": "whole"}
+
+
+def test_a_link_that_leads_back_to_itself_is_told(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to(tmp_path / "again")
+    (tmp_path / "again").symlink_to(tmp_path / "round")
+    with pytest.raises(UserError, match="leads back to itself"):
+        resolved(tmp_path / "round" / "x")

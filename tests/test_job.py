@@ -78,12 +78,44 @@ def test_groups(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    names = {g: [p.name for p in files] for g, files in groups_of(tmp_path, "folder").items()}
+    names = {g: [p.name for p in files] for g, files in groups_of(tmp_path, "folder")[0].items()}
     assert names == {".": ["z9.png"], "a": ["x1.png", "x2.png"], "b": ["y-001.jpg"]}
-    assert set(groups_of(tmp_path, "prefix")) == {"x", "y", "z"}
-    assert len(groups_of(tmp_path, "none")["."]) == 4
+    assert set(groups_of(tmp_path, "prefix")[0]) == {"x", "y", "z"}
+    assert len(groups_of(tmp_path, "none")[0]["."]) == 4
     with pytest.raises(UserError, match="no picture"):
-        groups_of(tmp_path / ".h" / "..", "none") and groups_of(_empty(tmp_path), "none")
+        groups_of(_empty(tmp_path), "none")
+
+
+def test_links_to_folders_are_told_and_not_followed(places: tuple[Path, Path]) -> None:
+    source, out = places
+    elsewhere = source.parent / "elsewhere"
+    make(elsewhere, 2, 1)
+    (source / "link").symlink_to(elsewhere)
+    (source / "round").symlink_to(source)
+    report = job(source, out)
+    assert sorted(report.bad) == ["link", "round"]
+    assert "not followed" in report.bad["link"]
+    assert not any("link" in name for name in outputs(out))
+    only = source.parent / "only"
+    only.mkdir()
+    (only / "link").symlink_to(elsewhere)
+    with pytest.raises(UserError, match=r"link is a link to a folder and not followed"):
+        groups_of(only, "folder")
+
+
+def test_a_picture_that_was_changed_is_restored_anew(places: tuple[Path, Path]) -> None:
+    source, out = places
+    # Without compression: as large, whatever it shows.
+    changed = source / "x.bmp"
+    for grey in (40, 200):
+        Image.new("L", (28, 28), grey).save(changed)
+        os.utime(changed, ns=(grey, grey))
+        report = job(source, out)
+        if grey == 40:
+            before, size = outputs(out), changed.stat().st_size
+    assert changed.stat().st_size == size
+    assert report.chunks_done_before == 2
+    assert {name for name, content in outputs(out).items() if content != before[name]} == {"x.bmp"}
 
 
 def test_a_folder_that_cannot_be_read_is_told(

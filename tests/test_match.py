@@ -565,7 +565,7 @@ def test_realism_looks_for_images_of_the_generator(prior) -> None:
     torch.testing.assert_close(result.simulated, 1 - result.images)
     # In parts of four and of two images; what the damage explains and what the restorer says agree.
     steps = [step for step in result.history if step.kind == "latent"]
-    assert len(steps) == 2 * REALISM.iterations
+    assert [step.first for step in steps] == REALISM.iterations * [0] + REALISM.iterations * [4]
     assert steps[REALISM.iterations - 1].loss < 0.7 * steps[0].loss
     plain = package_restore((1 - truth) / 2, prior, Settings(), damage=damage)
     assert damage.surrogate.training
@@ -681,7 +681,7 @@ def test_a_given_damage_is_judged_by_the_images_at_hand(prior) -> None:
 
 
 def test_a_given_damage_that_was_wrong_stays_so(prior) -> None:
-    wrong = replace(Damage.universal(prior), misfit=3.0)
+    wrong = Damage(ComposedDamage(prior.image_shape), prior.restorer, 3.0, own=False)
     y = (1 - prior.sample(40, torch.Generator().manual_seed(7))) / 2
     result = package_restore(y, prior, damage=wrong)
     assert result.misfit >= 3

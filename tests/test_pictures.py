@@ -71,6 +71,16 @@ def test_deep_pictures_keep_more_than_8_bits(tmp_path: Path) -> None:
     np.testing.assert_allclose(images[0, 0].numpy() * 65535, ramp, atol=0.02)
 
 
+def test_a_deep_grey_that_stands_for_nothing_is_black(tmp_path: Path) -> None:
+    pixels = np.full((28, 28), 30000, np.uint16)
+    pixels[:14] = 65535
+    Image.fromarray(pixels).save(tmp_path / "x.png", transparency=65535)
+    read = read_images(tmp_path, GREY)
+    assert read.images[0, 0, :14].max() == 0
+    assert read.images[0, 0, 14:].min() == pytest.approx(30000 / 65535, abs=1e-4)
+    assert "transparent" in " ".join(read.notes)
+
+
 def test_palette_with_a_transparent_entry(tmp_path: Path) -> None:
     picture = flat("P", 0)
     picture.putpalette([255, 255, 255])

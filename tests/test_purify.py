@@ -104,6 +104,17 @@ def test_no_gradient_where_none_is_asked_for(prior, classifier, images) -> None:
     assert not model.cleaned(images.clone().requires_grad_(True)).requires_grad
 
 
+def test_no_forward_derivative_where_none_is_asked_for(
+    prior, classifier, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = Damage(nn.Identity(), prior.restorer)
+    model = Purified(classifier, prior, "auto", gradient="none")
+    monkeypatch.setattr(model, "_fitted", lambda _: learnt)
+    with forward_ad.dual_level():
+        cleaned = model.cleaned(forward_ad.make_dual(images, torch.ones_like(images)))
+        assert forward_ad.unpack_dual(cleaned).tangent is None
+
+
 @pytest.mark.parametrize("method", ["mimicgan", "pgd"])
 def test_the_gradient_unrolled_through_the_solver_is_not_zero(
     prior, classifier, images, method

@@ -133,7 +133,7 @@ def _read_numpy(path: Path, check: Check) -> NDArray[Any]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"cannot read {path}: {error.strerror}; check the file") from error
-        if "llow_pickle" in str(error):
+        if "llow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(
                 f"{path} holds Python objects or is no numpy file; "
                 "save a plain uint8 or float array"

@@ -38,8 +38,8 @@ class Chunk:
     files: tuple[tuple[str, Path], ...]
     """Name below the job's folder, and where it lies."""
     digest: str = field(init=False, compare=False)
-    """SHA-256 of the names and sizes of its files, as they were before the work: what changes
-    during it is done anew by the next run."""
+    """SHA-256 of the names, sizes and times of its files, as they were before the work: what
+    changes during it is done anew by the next run."""
 
     @property
     def label(self) -> str:
@@ -53,11 +53,13 @@ class Chunk:
         digest = hashlib.sha256()
         for name, path in self.files:
             try:
-                size = path.stat().st_size
+                facts = path.stat()
+                # Pictures without compression are of one size, whatever they show.
+                state = f"{facts.st_size} {facts.st_mtime_ns}"
             except OSError:
-                size = -1
+                state = "-1"
             # No name holds the byte that ends it.
-            digest.update(name.encode("utf-8", "surrogateescape") + f"\0{size}\0".encode())
+            digest.update(name.encode("utf-8", "surrogateescape") + f"\0{state}\0".encode())
         return digest.hexdigest()
 
 

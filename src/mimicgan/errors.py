@@ -4,6 +4,8 @@ import math
 from importlib import import_module
 from typing import Any
 
+MOST_THREADS = 1024
+
 
 class UserError(Exception):
     """A mistake or mishap that the user can mend: one printable line that ends in the remedy."""
@@ -33,6 +35,12 @@ def check_seed(seed: int) -> None:
     """ValueError for a seed that no generator takes."""
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed {seed} is out of range; give 0 to 2**63 - 1")
+
+
+def check_threads(count: int) -> None:
+    """ValueError for so many threads that the system has no room for them, or none."""
+    if not 1 <= count <= MOST_THREADS:
+        raise ValueError(f"threads {count} makes no sense; give 1 to {MOST_THREADS}")
 
 
 def needed(module: str, extra: str) -> Any:

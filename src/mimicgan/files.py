@@ -21,11 +21,21 @@ UNWRITABLE = {
 }
 
 
+def resolved(path: Path | str) -> Path:
+    """The path without links and dots. UserError where links lead round in a circle."""
+    try:
+        return Path(path).resolve()
+    except RuntimeError as error:
+        raise UserError(f"{path} is a link that leads back to itself; name another path") from error
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    # Short: with the whole name a long one would become too long.
+    prefix = f".{path.stem[:20]}-"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     os.close(handle)
     partial = Path(name)
     try:
@@ -49,7 +59,7 @@ def check_writable(path: Path, name: str, *, make: bool = False) -> None:
 
     A folder that is missing is an error, or with ``make`` looked at where it would be made.
     """
-    folder = path.resolve().parent
+    folder = resolved(path).parent
     try:
         if make:
             folder = next(each for each in (folder, *folder.parents) if each.exists())
@@ -82,12 +92,12 @@ def output_folder(
     partial: Path | None = None
     try:
         try:
-            out = Path(path).resolve()
-            _refuse_overlap(out, [Path(item).resolve() for item in inputs])
+            out = resolved(path)
+            _refuse_overlap(out, [resolved(item) for item in inputs])
             _refuse_existing(out, overwrite)
             made = [folder for folder in out.parents if not folder.exists()]
             out.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+            partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:20]}-"))
         except OSError as error:
             raise UserError(
                 f"cannot make {path}: {error.strerror}; choose another output folder"

@@ -77,7 +77,9 @@ def _subfolders(path: Path) -> int:
     """How many subfolders a folder has, hidden ones not counted; 0 for what is none."""
     if not path.is_dir():
         return 0
-    return sum(each.is_dir() and not each.name.startswith(".") for each in path.iterdir())
+    # Links to folders are not followed by --group-by.
+    inner = (each for each in path.iterdir() if each.is_dir() and not each.is_symlink())
+    return sum(not each.name.startswith(".") for each in inner)
 
 
 def picture_files(source: Path | str) -> tuple[list[Path], list[str]]:

@@ -16,6 +16,7 @@ from typing import Literal
 from mimicgan.chunk import Chunk, Work
 from mimicgan.engine import EngineOf, Here, restored_chunks
 from mimicgan.errors import UserError
+from mimicgan.files import resolved
 from mimicgan.journal import Journal, opened
 from mimicgan.pictures import FORMATS
 from mimicgan.prior import Prior
@@ -35,21 +36,24 @@ class JobReport:
     misfits: dict[str, float | None] = field(default_factory=dict)
     """Group -> the worst misfit of its damages; None where nothing was learnt."""
     bad: dict[str, str] = field(default_factory=dict)
-    """File -> why it was left out."""
+    """File, or link to a folder -> why it was left out."""
 
 
-def groups_of(source: Path, group_by: GroupBy) -> dict[str, list[Path]]:
-    """The pictures below ``source``, by where they come from; sorted. UserError without any, or
-    where a folder cannot be read.
+def groups_of(source: Path, group_by: GroupBy) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The pictures below ``source``, by where they come from, and links to folders, which may lead
+    anywhere and are not followed; all sorted and without what is hidden. UserError where there is
+    no picture, or a folder cannot be read.
 
     folder: each folder is a source; prefix: what a name has before its first digit; none: all.
     """
     if not source.is_dir():
         raise UserError(f"{source} is no folder; --group-by is for folders of pictures")
     found: list[Path] = []
+    links: list[Path] = []
     # Not by rglob, which passes over folders that it cannot read.
     for folder, folders, names in os.walk(source, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [path for name in folders if (path := Path(folder, name)).is_symlink()]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     groups: dict[str, list[Path]] = {}
     for path in sorted(found):
@@ -60,8 +64,13 @@ def groups_of(source: Path, group_by: GroupBy) -> dict[str, list[Path]]:
         name = {"folder": str(inner.parent), "prefix": prefix, "none": "."}[group_by]
         groups.setdefault(name, []).append(path)
     if not groups:
-        raise UserError(f"{source} holds no picture; give one of {', '.join(FORMATS)}")
-    return dict(sorted(groups.items()))
+        told = _linked(links[0]) if links else f"give one of {', '.join(FORMATS)}"
+        raise UserError(f"{source} holds no picture; {told}")
+    return dict(sorted(groups.items())), sorted(links)
+
+
+def _linked(path: Path) -> str:
+    return f"{path} is a link to a folder and not followed; restore that folder by itself"
 
 
 def _refuse(error: OSError) -> None:
@@ -92,10 +101,11 @@ def run_job(
         raise UserError("large jobs need --method auto or universal; choose one of them")
     if settings.output == "realism":
         raise UserError("large jobs give what the restorer makes; leave --output realism out")
-    source = source.resolve()
+    source = resolved(source)
+    found, links = groups_of(source, group_by)
     sources = [
         [_chunk(source, name, files, k, chunk) for k in range(-(-len(files) // chunk))]
-        for name, files in groups_of(source, group_by).items()
+        for name, files in found.items()
     ]
     chunks = [each for part in sources for each in part]
     total = sum(len(each.files) for each in chunks)
@@ -122,7 +132,9 @@ def run_job(
                 for each, restored in restored_chunks(groups, running, work.learns):
                     journal.record(each, restored)
                     count(each)
-        return _report(chunks, before, journal)
+        report = _report(chunks, before, journal)
+    report.bad.update({str(path.relative_to(source)): _linked(path) for path in links})
+    return report
 
 
 def _chunk(source: Path, group: str, files: list[Path], number: int, size: int) -> Chunk:

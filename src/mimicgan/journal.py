@@ -17,7 +17,7 @@ from typing import Any
 from mimicgan.chunk import Chunk, Known, Restored
 from mimicgan.engine import Group
 from mimicgan.errors import UserError
-from mimicgan.files import UNWRITABLE
+from mimicgan.files import UNWRITABLE, resolved
 from mimicgan.learnt import Damage
 from mimicgan.pictures import read_picture
 from mimicgan.prior import Prior
@@ -155,7 +155,7 @@ def opened(
             "large jobs need the file locks of Linux or macOS; use those (WSL on Windows), or "
             "leave --group-by out"
         ) from error
-    out = out.resolve()
+    out = resolved(out)
     if out == source or source in out.parents or out in source.parents:
         raise UserError(f"{out} and {source} lie in each other; choose another output folder")
     path = out / JOURNAL

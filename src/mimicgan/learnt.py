@@ -57,6 +57,12 @@ class Damage:
         """Whether the observations looked like clean images: they come back as they are."""
         return isinstance(self.restorer, nn.Identity)
 
+    @property
+    def says(self) -> bool:
+        """Whether it says what the damage is: a supervised or a hardened restorer has no surrogate
+        and cannot be told from one for another damage."""
+        return self.undamaged or not isinstance(self.surrogate, nn.Identity)
+
     def restore(self, y: Tensor, batch: int = 500) -> Tensor:
         """Observations (n, c, h, w) in [-1, 1] -> restored images, taken towards those that the
         damage turns into the observations."""

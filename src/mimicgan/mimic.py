@@ -24,6 +24,8 @@ class Step:
     estimate: Callable[[], Tensor] | None = None
     """Gives the restored images so far, (n, c, h, w) in [-1, 1], of the images now at work; None
     where there are none yet. Only good until the next update."""
+    first: int = 0
+    """Number of the first image now at work."""
 
 
 def mimic(

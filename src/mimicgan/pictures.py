@@ -30,6 +30,7 @@ FORMATS = {
 }
 KINDS = ", ".join(suffix[1:] for suffix in FORMATS)
 MAX_PIXELS = 50_000_000
+LAID = "transparent, laid over black"
 
 
 def read_picture(
@@ -91,10 +92,11 @@ def _decoded(picture: Image.Image, shape: tuple[int, int, int]) -> tuple[Tensor,
     picture.load()
     plain = ImageOps.exif_transpose(picture)
     if plain.mode.startswith(("I", "F")):
-        plain = _deep(plain)
+        plain, changed = _deep(plain)
+        done += [LAID] if changed else []
     elif plain.has_transparency_data:
         plain, changed = _over_black(plain)
-        done += ["transparent, laid over black"] if changed else []
+        done += [LAID] if changed else []
     colour = plain.mode not in ("1", "L", "F", "LA", "La")
     if plain.mode != "F":
         rgb = plain.convert("RGB") if colour else plain.convert("L")
@@ -111,13 +113,18 @@ def _decoded(picture: Image.Image, shape: tuple[int, int, int]) -> tuple[Tensor,
     return image.expand(channels, -1, -1).contiguous(), done
 
 
-def _deep(picture: Image.Image) -> Image.Image:
-    """16-bit integers, and floats in [0, 1], as mode "F" in [0, 255]."""
+def _deep(picture: Image.Image) -> tuple[Image.Image, bool]:
+    """16-bit integers, and floats in [0, 1], as mode "F" in [0, 255], over black, and whether any
+    of it was transparent."""
     values = np.asarray(picture).astype(np.float32)
     full = 1.0 if picture.mode == "F" else 65535.0
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= full):
         raise ValueError(f"values outside [0, {full:g}] or not finite")
-    return Image.fromarray(values * np.float32(255 / full))
+    # One grey value may stand for nothing at all.
+    nothing = picture.info.get("transparency")
+    through = values == (nothing if isinstance(nothing, int) else -1)
+    values[through] = 0
+    return Image.fromarray(values * np.float32(255 / full)), bool(through.any())
 
 
 def _over_black(picture: Image.Image) -> tuple[Image.Image, bool]:

@@ -103,7 +103,8 @@ class Cleaner(nn.Module):
         wanted = backward or dual.tangent is not None
         if not wanted or self.gradient == "none":
             with torch.no_grad():
-                return self._solved(x)
+                # Derivatives of forward mode go through no_grad.
+                return self._solved(x).detach()
         if self.gradient == "straight-through":
             return x + (self._solved(x.detach()) - x).detach()
         if self.damage is not None:
@@ -171,7 +172,8 @@ class Purified(Cleaner):
     With ``smoothing``, a standard deviation in units of [0, 1], the logits are the logarithm of
     the mean class probabilities over ``draws`` copies of the images with normal noise, each copy
     cleaned by itself (randomized smoothing, Cohen et al. 2019, with a denoiser, Salman et al.
-    2020). The noise comes from ``settings.seed``, the same in every call. It needs a restorer: the
+    2020). The noise comes from ``settings.seed``, the same in every call, and differs from place to
+    place in a batch. It needs a restorer: the
     method universal, or a damage that is given, hardened or learnt.
 
     Raises UserError for a classifier that does not fit the prior's images, gives NaN, or gives

@@ -1,12 +1,13 @@
 """Restored images on the generator's manifold: sharp, where a mean of many guesses is soft."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mimicgan.learnt import Damage
-from mimicgan.mimic import Step, mimic
+from mimicgan.mimic import mimic
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
 from mimicgan.user_classifier import lent
@@ -35,26 +36,29 @@ def realistic(
     prior: Prior,
     seed: int,
     batch: int,
-    callback: Callable[[Step], None] | None = None,
+    callback: Callable[..., None] | None = None,
 ) -> Tensor:
     """Latents (n, k) whose images are near ``restored`` and, damaged as learnt, near ``y``.
 
     Both are (n, c, h, w) in [-1, 1]. Algorithm 1 with the learnt damage held fixed, from the latent
     of the nearest of ``CANDIDATES`` typical images; equation 3's mimicking loss counts the
-    restored image as a second observation.
+    restored image as a second observation. ``callback`` gets each ``Step``, and as ``first`` the
+    number of the first image at work.
     """
     generator = torch.Generator().manual_seed(seed)
     both = _Both(damage.drawing_from(generator))
     known = prior.bank
     latents = prior.draw(CANDIDATES, generator) if known is None else known[:CANDIDATES]
     images = prior.images_of(latents).flatten(1)
-    found = []
+    found: list[Tensor] = []
     # The damage may be a user's own network.
     with lent(both):
         for part, near in zip(torch.split(y, batch), torch.split(restored, batch), strict=True):
             start = latents[torch.cdist(near.flatten(1), images).argmin(dim=1)]
             goal = torch.cat([part, near], dim=1)
-            z, _ = mimic(goal, prior, REALISM, generator, both, callback, start=start)
+            done = sum(len(each) for each in found)
+            noted = None if callback is None else partial(callback, first=done)
+            z, _ = mimic(goal, prior, REALISM, generator, both, noted, start=start)
             found.append(z)
     return torch.cat(found)
 

@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -142,7 +143,8 @@ def restore(
     started = time.perf_counter()
     history: list[Step] = []
 
-    def note(step: Step) -> None:
+    def note(step: Step, first: int = 0) -> None:
+        step = replace(step, first=first)
         # What is kept must not hold on to networks.
         history.append(replace(step, estimate=None))
         if callback is not None:
@@ -161,7 +163,7 @@ def restore(
             if damage is None:
                 damage = match(y, prior, settings.match, generator, note)
                 misfit = damage.misfit
-            elif settings.method == "auto" and len(y) >= settings.match.fewest:
+            elif settings.method == "auto" and damage.says and len(y) >= settings.match.fewest:
                 misfit = misfit_of(damage, y, prior, generator)
                 if not damage.own:
                     # The restorer that showed that it is wrong was not kept.
@@ -178,12 +180,14 @@ def restore(
             simulated = damage.simulate(images, generator)
         else:
             own = settings.mimic if settings.method == "mimicgan" else settings.pgd
-            found, shown, made = [], [], []
+            found: list[Tensor] = []
+            shown, made = [], []
             # Even parts: one image left over would get a surrogate of its own.
             parts = -(-len(y) // settings.batch)
             for index, part in enumerate(torch.tensor_split(y, parts)):
                 generator = step_generator(settings.seed, index)
-                z, learnt = mimic(part, prior, own, generator, copy.deepcopy(surrogate), note)
+                noted = partial(note, first=sum(len(each) for each in found))
+                z, learnt = mimic(part, prior, own, generator, copy.deepcopy(surrogate), noted)
                 with torch.no_grad():
                     made.append(prior.generator(z))
                     shown.append(learnt(made[-1]))

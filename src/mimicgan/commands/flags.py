@@ -8,7 +8,7 @@ import torch
 import tyro
 
 from mimicgan.commands.screen import Screen
-from mimicgan.errors import UserError
+from mimicgan.errors import UserError, check_threads
 from mimicgan.files import check_writable
 from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior
@@ -16,8 +16,6 @@ from mimicgan.prior import Prior
 # What tyro would show as {None}|INT and so on.
 INTEGER = tyro.conf.arg(metavar="INT")
 PATH = tyro.conf.arg(metavar="PATH")
-
-MOST_THREADS = 1024
 
 
 class Command(Protocol):
@@ -60,11 +58,7 @@ class ComputeFlags(OutputFlags):
     def prepare(self) -> None:
         """Set the number of threads. Raises UserError."""
         if self.threads is not None:
-            # So many that the system has no room for them would end the process.
-            if not 1 <= self.threads <= MOST_THREADS:
-                raise UserError(
-                    f"--threads {self.threads} makes no sense; give 1 to {MOST_THREADS}"
-                )
+            check_threads(self.threads)
             torch.set_num_threads(self.threads)
         if self.device == "cuda":
             raise UserError(
@@ -82,9 +76,20 @@ def check_result(out: Path | None) -> None:
     check_writable(out, f"--out {out}", make=True)
 
 
+def check_folder(out: Path) -> None:
+    """UserError where the folder of a training cannot be written, before it begins."""
+    check_writable(out / "checkpoint.pt", f"--out {out}", make=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainFlags(ComputeFlags):
     """The same for a training, which goes on from checkpoints."""
+
+    out: Path = Path("runs")
+
+    def prepare(self) -> None:
+        super().prepare()
+        check_folder(self.out)
 
     @property
     def after_interrupt(self) -> str:

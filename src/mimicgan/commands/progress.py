@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mimicgan.commands.screen import Advance
 from mimicgan.errors import UserError
-from mimicgan.files import check_writable, unwritable, written_whole
+from mimicgan.files import check_writable, resolved, unwritable, written_whole
 from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
 from mimicgan.mimic import Step
@@ -50,7 +50,8 @@ def watched(
     def see(step: Step) -> None:
         nonlocal last
         callback(step)
-        if step.estimate is None or time.monotonic() - last < every:
+        # The picture shows the first images; later ones are not them.
+        if step.estimate is None or step.first or time.monotonic() - last < every:
             return
         images = to_user(step.estimate().cpu())
         title = f"{step.kind} {step.iteration}, loss {step.loss:.4f}"
@@ -75,10 +76,12 @@ def check_watch(
         raise UserError(f"{given} is applied at once, with nothing to see; leave --watch out")
     if path.suffix.lower() != ".png" or path.is_dir():
         raise UserError(f"--watch {path} must be a file called something.png")
-    whole = path.resolve()
-    if out.resolve() in whole.parents:
+    whole, folder = resolved(path), resolved(out)
+    if folder in whole.parents:
         raise UserError(f"--watch {path} lies in OUT, which appears at the end; put it elsewhere")
-    if {path.resolve() for path in inputs} & {whole, *whole.parents}:
+    if whole in (folder, *folder.parents):
+        raise UserError(f"--watch {path} is in the way of OUT, a folder; name another file")
+    if {resolved(path) for path in inputs} & {whole, *whole.parents}:
         raise UserError(f"--watch {path} is an input, or lies among them; name another file")
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; choose another file or replace it with --overwrite")

@@ -1,5 +1,6 @@
 """The report beside every restoration: what was done, with what, and how it went."""
 
+import hashlib
 import math
 import os
 import platform
@@ -13,26 +14,37 @@ import torch
 import mimicgan
 from mimicgan.commands.screen import json_text
 from mimicgan.image_files import ImageSet
+from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings
 
 
 def report(
-    result: Restoration, prior: str, source: str, found: ImageSet, *, given: bool = False
+    result: Restoration,
+    prior: Prior,
+    inputs: dict[str, Any],
+    found: ImageSet,
+    *,
+    given: Path | None = None,
 ) -> dict[str, Any]:
     """Everything that a user may want to know later, ready for JSON.
 
-    ``given``: the damage was not learnt from these images.
+    ``inputs``: what was asked for; ``given``: the damage's file, where it was not learnt from these
+    images.
     """
+    damage = None
+    if given is not None:
+        damage = {"file": str(given), "sha256": hashlib.sha256(given.read_bytes()).hexdigest()}
     return {
-        "inputs": {"source": source, "names": found.names},
+        "inputs": {**inputs, "names": found.names},
         "count": len(found.images),
         "notes": found.notes,
         **conditions(prior, result.settings),
+        "damage": damage,
         "output": "fidelity" if result.latents is None else "realism",
         "understood": result.understood,
         "restorer": result.restorer,
         "misfit": _finite(result.misfit),
-        "message": message(result, given=given),
+        "message": message(result, given=given is not None),
         "losses": last_losses(result),
         "seconds": round(result.seconds, 3),
         "generator_passes": result.generator_passes,
@@ -40,10 +52,11 @@ def report(
     }
 
 
-def conditions(prior: str, settings: Settings) -> dict[str, Any]:
+def conditions(prior: Prior, settings: Settings) -> dict[str, Any]:
     """With what images were restored, as it stands in every report."""
     return {
-        "prior": prior,
+        "prior": prior.name,
+        "prior_sha256": prior.sha256(),
         "method": settings.method,
         "seed": settings.seed,
         "settings": asdict(settings),
@@ -79,6 +92,11 @@ def message(result: Restoration, *, given: bool = False) -> str:
         return (
             f"nothing is learnt from fewer than {result.settings.match.fewest} images: the "
             "universal restorer was used"
+        )
+    if given and result.damage is not None and not result.damage.says:
+        return (
+            "the given file is a restorer for a damage that it does not describe: whether it is "
+            "that of these images cannot be told"
         )
     if given and result.misfit is None:
         return "too few images to tell whether the given damage is theirs"

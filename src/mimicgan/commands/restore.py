@@ -17,7 +17,7 @@ from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
-from mimicgan.files import check_writable, output_folder
+from mimicgan.files import check_writable, output_folder, resolved
 from mimicgan.image_files import DRAWN, counted, write_like
 from mimicgan.job import GroupBy, run_job
 from mimicgan.journal import JOURNAL
@@ -27,6 +27,8 @@ from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
 PREDICTIONS = "predictions.csv"
+RESULTS = {REPORT, OVERVIEW, DAMAGE, PREDICTIONS}
+"""Files of OUT beside the images."""
 # tyro would offer None beside none.
 GROUP_BY: PrimitiveConstructorSpec[GroupBy | None] = PrimitiveConstructorSpec(
     nargs=1,
@@ -142,7 +144,11 @@ class Restore(PriorFlags):
                 after = predictions(model, result.images)
                 text = table(found.names, before, after, classes_of(model))
                 (to / PREDICTIONS).write_text(text, encoding="utf-8", errors="backslashreplace")
-            facts = write_summary(to, found, result, prior, self.source, given=known is not None)
+            asked = ("source", "prior", "latent_size", "image_shape", "box", "classify")
+            inputs = {name: value for name in asked if (value := getattr(self, name)) is not None}
+            if self.classify is not None:
+                inputs["classify_range"] = self.classify_range
+            facts = write_summary(to, found, result, prior, inputs, given=self.damage)
             self._save(result, to, prior)
         screen.say(f"{counted(len(found.images))} restored in {self.out} ({result.seconds:.1f} s)")
         if result.understood is False:
@@ -187,7 +193,7 @@ class Restore(PriorFlags):
             "out": self.out,
             "inputs": {"source": self.source, "group_by": self.group_by},
             **asdict(done),
-            **conditions(prior.name, self.settings),
+            **conditions(prior, self.settings),
             **surroundings(),
         }
         # A leftover of a killed run must not lie among the images.
@@ -244,7 +250,7 @@ class Restore(PriorFlags):
             if self.settings.by_latents:
                 raise UserError(f"--method {self.settings.method} makes no restorer to --export")
             check_export(self.export)
-        beside = [path.resolve() for path in (self.watch, *self._targets()) if path is not None]
+        beside = [resolved(path) for path in (self.watch, *self._targets()) if path is not None]
         if len(set(beside)) < len(beside):
             raise UserError(
                 "--save-damage, --export and --watch write a file each; give each another name"
@@ -267,18 +273,22 @@ class Restore(PriorFlags):
         if not self._inside_out(target):
             # Fails now rather than after a long run.
             check_writable(target, str(target))
-        if target.resolve() in [path.resolve() for path in self._read]:
+        elif target.name in RESULTS:
+            raise UserError(f"{target} is the name of a file of the result; choose another")
+        out = resolved(self.out)
+        if resolved(target) in (out, *out.parents):
+            raise UserError(f"{target} is in the way of OUT, a folder; choose another file")
+        if resolved(target) in [resolved(path) for path in self._read]:
             raise UserError(f"{target} is an input; choose another file")
 
     def _refuse_names(self, names: set[str]) -> None:
-        taken = {REPORT, OVERVIEW, DAMAGE, PREDICTIONS}
-        taken |= {path.name for path in self._targets() if self._inside_out(path)}
+        taken = RESULTS | {path.name for path in self._targets() if self._inside_out(path)}
         clash = sorted(taken & names)
         if clash:
             raise UserError(f"an input is called {clash[0]}, as a file of the result; rename it")
 
     def _inside_out(self, path: Path) -> bool:
-        return path.resolve().parent == Path(self.out).resolve()
+        return resolved(path).parent == resolved(self.out)
 
     def _known_damage(self, prior: Prior) -> Damage | None:
         if self.damage is None:

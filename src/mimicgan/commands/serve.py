@@ -76,7 +76,7 @@ class Serve(ComputeFlags):
             given = self.auth
         elif self.auth_file is not None:
             try:
-                given = self.auth_file.read_text(encoding="utf-8")
+                given = self.auth_file.read_text(encoding="utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:
                 raise UserError(
                     f"cannot read {self.auth_file}; give a text file of USER:PASSWORD lines"

@@ -23,14 +23,15 @@ def write_summary(
     found: ImageSet,
     result: Restoration,
     prior: Prior,
-    source: str,
+    inputs: dict[str, Any],
     *,
-    given: bool = False,
+    given: Path | None = None,
 ) -> dict[str, Any]:
     """Write the three into ``to`` (damage.png where there is a learnt damage, and no picture of
     images that have neither 1 nor 3 channels); the report's facts.
 
-    ``given``: it was not learnt from these images.
+    ``inputs``: what was asked for; ``given``: the damage's file, where it was not learnt from these
+    images.
     """
     if prior.image_shape[0] in DRAWN:
         rows = [("observed", found.images), ("restored", result.images)]
@@ -40,7 +41,7 @@ def write_summary(
         picture = learnt_picture(result, prior)
         if picture is not None:
             picture.save(to / DAMAGE)
-    facts = report(result, prior.name, source, found, given=given)
+    facts = report(result, prior, inputs, found, given=given)
     write_report(to / REPORT, facts)
     return facts
 

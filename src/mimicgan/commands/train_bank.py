@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimicgan.commands.flags import ComputeFlags
+from mimicgan.commands.flags import ComputeFlags, check_folder
 from mimicgan.commands.train_restorer import CleanFlags, save_with_typical
 from mimicgan.pretrained import load_card, load_prior
 
@@ -30,6 +30,7 @@ class TrainBank(ComputeFlags, CleanFlags):
     def run(self) -> None:
         screen = self.screen()
         self.prepare()
+        check_folder(self.out)
         prior, card = load_prior(self.prior), load_card(self.prior)
         images = self.completing(prior, self.seed)
         save_with_typical(screen, self.out, card, prior, images, self.seed)

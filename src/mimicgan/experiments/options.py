@@ -3,9 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from mimicgan.errors import UserError, check_seed
+import tyro
+
+from mimicgan.errors import UserError, check_seed, check_threads
+
+# What tyro would show as {None}|{[STR [STR ...]]}.
+SEVERAL = tyro.conf.arg(metavar="STR [STR ...]")
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,9 @@ class ExperimentOptions:
     """Images of each seed."""
     batch: int = 100
     """Images that are damaged and restored together."""
-    methods: tuple[str, ...] | None = None
+    methods: Annotated[tuple[str, ...] | None, SEVERAL] = None
     """Only these methods; all of the experiment's unless given."""
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...] | None, SEVERAL] = None
     """Only these tasks, variants, or task/variant; all of the experiment's unless given."""
     split: Literal["test", "validation"] = "test"
     """validation: the last 5,000 training images, to choose settings on; writes another file."""
@@ -32,9 +37,9 @@ class ExperimentOptions:
     """i/n: do the i-th of n shares of the work, for n processes; 0/n does none of it."""
     partial: bool = False
     """Write the result from what is there, even if work is missing."""
-    threads: int | None = None
+    threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Threads of torch; as they are unless given."""
-    data_dir: Path | None = None
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Folder of the data set; see ``mimicgan.data.fashion_mnist.load``."""
     trust_old_code: bool = False
     """Keep what was measured before the code of a method changed."""
@@ -46,8 +51,8 @@ class ExperimentOptions:
         self.share()
         if self.images < 1 or self.batch < 1 or not self.seeds:
             raise UserError("images, batch and seeds must be at least one; raise them")
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"threads must be at least one, not {self.threads}")
+        if self.threads is not None:
+            check_threads(self.threads)
         # A seed that came twice would count its images twice.
         if len(set(self.seeds)) < len(self.seeds):
             raise UserError("a seed is given twice; give each once")

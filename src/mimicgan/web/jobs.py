@@ -155,7 +155,9 @@ class Job:
         now = time.monotonic()
         self._first = self._first or now
         self.losses.append((STAGES.get(step.kind, "fit"), step.loss))
-        if step.estimate is not None and now - self._looked >= self._every:
+        # The page shows the first images; later ones are not them.
+        due = now - self._looked >= self._every
+        if step.estimate is not None and not step.first and due:
             self.so_far = to_user(step.estimate()[:SHOWN].cpu())
             self._looked = time.monotonic()
 
@@ -185,7 +187,7 @@ class Job:
             to = Path(made)
             (to / "restored").mkdir()
             write_images(to / "restored", found.names, result.images)
-            write_summary(to, found, result, prior, self.batch.source)
+            write_summary(to, found, result, prior, {"source": self.batch.source})
             if result.damage is not None and self.settings.method == "auto":
                 result.damage.save(to / DAMAGE_FILE)
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:

@@ -129,7 +129,7 @@ def live(job: Job) -> str:
     so_far = job.so_far
     if so_far is None:
         return _wrapped(strip(job.batch.found.images[:SHOWN], "damaged picture"))
-    pairs = zip(_data(job.batch.found.images[:SHOWN]), _data(so_far), strict=True)
+    pairs = zip(_data(job.batch.found.images[:SHOWN]), _data(so_far), strict=False)
     cells = [
         f"<figure>{_image(a, f'damaged picture {i + 1}')}"
         f'<div style="height:4px"></div>{_image(b, f"restored so far {i + 1}")}</figure>'
