@@ -1,22 +1,26 @@
 """The paper's figures: the curves follow the solver, the command writes them whole."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from cli_cases import call, listing, mistake
 from experiment_cases import SHAPE, TinyGenerator
 from mimicgan.commands.sources import invented
-from mimicgan.curves import traced
+from mimicgan.curves import by_number, traced
 from mimicgan.images import rounded, to_user
+from mimicgan.learnt import Damage
 from mimicgan.metrics import psnr
 from mimicgan.presets import MimicSettings
+from mimicgan.pretrained import load_prior
 from mimicgan.prior import Prior
-from mimicgan.restore import Settings
+from mimicgan.restore import Settings, restore
 from prior_cases import save_untrained, untrained_generator
 
 SHORT = MimicSettings(iterations=4, surrogate_steps=1, latent_steps=3)
@@ -69,6 +73,51 @@ def test_the_command_writes_all_figures_or_nothing(
     other = tmp_path / "none"
     assert "--list" in mistake(capsys, "figures", other, *flags, *quick, "--kind", "nonsense")
     assert not other.exists()
+
+
+def test_images_in_batches_of_several_numbers() -> None:
+    prior = Prior(untrained_generator(), 100, (1, 28, 28))
+    clean = torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    settings = Settings("pgd", pgd=SHORT)
+    heard: list[int] = []
+    curve = by_number(
+        "x", 1 - clean, clean, prior, settings, (1, 3, 7), lambda number, _: heard.append(number)
+    )
+    assert curve.observations == [1, 3, 7]
+    assert Counter(heard) == {1: 3 * 16, 3: 2 * 16, 7: 16}
+    # Three images one by one, six in two batches, seven at once.
+    for count, size, found in zip((3, 6, 7), (1, 3, 7), curve.psnrs, strict=True):
+        parts = torch.split(1 - clean[:count], size)
+        images = torch.cat([restore(part, prior, settings).images for part in parts])
+        assert found == pytest.approx(float(psnr(images, clean[:count]).mean()), abs=1e-4)
+
+
+def test_a_supervised_row_and_numbers_of_observations(
+    tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    network = load_prior(prior_folder).restorer
+    assert network is not None
+    Damage(nn.Identity(), network).save(tmp_path / "net")
+    out = tmp_path / "figures"
+    quick = ("--mimic.iterations", "2", "--mimic.latent-steps", "1")
+    flags = ("--prior", prior_folder, "--count", "4", "--method", "mimicgan", *quick)
+    more = ("--kind", "negative-blur", "--supervised", tmp_path / "net", "--observations", "1", "4")
+    assert call("figures", out, *flags, *more) == 0
+    assert "observations.png" in listing(out)
+    facts = json.loads((out / "figures.json").read_text())
+    assert [row["method"] for row in facts["rows"]] == ["observed", "supervised", "mimicgan"]
+    assert facts["curves"][-1]["observations"] == [1, 4]
+    # All four in one batch are the row itself.
+    assert facts["curves"][-1]["psnrs"][1] == pytest.approx(facts["rows"][-1]["psnr"], abs=1e-4)
+    for words, hint in (
+        (("--kind", "dropped", "negative", *more[2:4]), "one for each --kind"),
+        (("--observations", "5"), "more than the 4 images"),
+        (("--observations", "0"), "1 or more"),
+        (("--observations", "2", "--method", "pgd"), "add --method auto"),
+    ):
+        assert hint in mistake(capsys, "figures", tmp_path / "none", *flags, *words)
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_drawn_is_told_before_any_work(

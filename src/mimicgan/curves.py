@@ -1,8 +1,12 @@
-"""Figures 1b and 5: how near the images come while Algorithm 1 alternates."""
+"""Figures 1b and 5: how near images come while Algorithm 1 alternates, or by how many there are."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from mimicgan.errors import needed
@@ -12,14 +16,20 @@ from mimicgan.mimic import Step
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
+BATCHES = 3
+"""Batches of each number of observations, where there are images for so many."""
+
 
 @dataclass
 class Curve:
-    """What one run went through; a number for each alternation."""
+    """What one run went through, a number for each alternation, or how runs of several numbers of
+    observations ended."""
 
     name: str
     losses: list[float] = field(default_factory=list)
     """Mimicking loss, a mean over pixels and images."""
+    observations: list[int] = field(default_factory=list)
+    """How many images shared a damage."""
     psnrs: list[float] = field(default_factory=list)
     """Mean PSNR in dB against the clean images, which the solver does not see."""
 
@@ -46,15 +56,47 @@ def traced(
     return curve, restore(observed, prior, settings, callback=note)
 
 
-def drawn(curves: list[Curve], path: Path, *, against: str) -> None:
-    """Write a .png of PSNR ``against`` alternations (figure 1b) or against the loss (figure 5)."""
+def by_number(
+    name: str,
+    observed: Tensor,
+    clean: Tensor,
+    prior: Prior,
+    settings: Settings,
+    numbers: Sequence[int],
+    callback: Callable[[int, Step], None],
+) -> Curve:
+    """Restore the first of the images (n, c, h, w) in [0, 1] in batches of each of ``numbers``.
+
+    A number has up to ``BATCHES`` batches, as many as n images fill. ``clean`` only measures. The
+    callback also gets the number at work.
+    """
+    curve = Curve(name, observations=list(numbers))
+    for number in numbers:
+        batches = min(BATCHES, len(observed) // number)
+        found = [
+            restore(part, prior, settings, callback=partial(callback, number)).images
+            for part in torch.split(observed[: batches * number], number)
+        ]
+        curve.psnrs.append(float(psnr(torch.cat(found), clean[: batches * number]).mean()))
+    return curve
+
+
+def drawn(
+    curves: list[Curve], path: Path, *, against: Literal["alternations", "loss", "observations"]
+) -> None:
+    """Write a .png of PSNR ``against`` alternations (figure 1b), against the loss (figure 5) or
+    against the number of observations."""
     figure_module = needed("matplotlib.figure", "plot")
     figure = figure_module.Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for curve in curves:
-        across = curve.losses if against == "loss" else range(1, len(curve.psnrs) + 1)
+        across: Sequence[float] = range(1, len(curve.psnrs) + 1)
+        if against != "alternations":
+            across = curve.losses if against == "loss" else curve.observations
         axes.plot(across, curve.psnrs, marker=".", label=curve.name)
-    axes.set_xlabel("mimicking loss" if against == "loss" else "alternations")
+    axes.set_xlabel("mimicking loss" if against == "loss" else against)
+    if against == "observations":
+        axes.set_xscale("log")
     axes.set_ylabel("PSNR of the restored images, dB")
     axes.grid(alpha=0.3)
     axes.legend()
