@@ -23,10 +23,15 @@ UNWRITABLE = {
 
 def resolved(path: Path | str) -> Path:
     """The path without links and dots. UserError where links lead round in a circle."""
+    told = UserError(f"{path} is a link that leads back to itself; name another path")
     try:
-        return Path(path).resolve()
+        whole = Path(path).resolve()
     except RuntimeError as error:
-        raise UserError(f"{path} is a link that leads back to itself; name another path") from error
+        raise told from error
+    # From Python 3.13 on such links stay in the path.
+    if any(each.is_symlink() for each in (whole, *whole.parents)):
+        raise told
+    return whole
 
 
 @contextmanager
