@@ -58,7 +58,7 @@ class Damage:
         return isinstance(self.restorer, nn.Identity)
 
     @property
-    def says(self) -> bool:
+    def describes(self) -> bool:
         """Whether it says what the damage is: a supervised or a hardened restorer has no surrogate
         and cannot be told from one for another damage."""
         return self.undamaged or not isinstance(self.surrogate, nn.Identity)

@@ -163,7 +163,7 @@ def restore(
             if damage is None:
                 damage = match(y, prior, settings.match, generator, note)
                 misfit = damage.misfit
-            elif settings.method == "auto" and damage.says and len(y) >= settings.match.fewest:
+            elif settings.method == "auto" and damage.describes and len(y) >= settings.match.fewest:
                 misfit = misfit_of(damage, y, prior, generator)
                 if not damage.own:
                     # The restorer that showed that it is wrong was not kept.

@@ -93,7 +93,7 @@ def message(result: Restoration, *, given: bool = False) -> str:
             f"nothing is learnt from fewer than {result.settings.match.fewest} images: the "
             "universal restorer was used"
         )
-    if given and result.damage is not None and not result.damage.says:
+    if given and result.damage is not None and not result.damage.describes:
         return (
             "the given file is a restorer for a damage that it does not describe: whether it is "
             "that of these images cannot be told"
