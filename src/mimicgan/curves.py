@@ -97,6 +97,9 @@ def drawn(
     axes.set_xlabel("mimicking loss" if against == "loss" else against)
     if against == "observations":
         axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(sorted({n for curve in curves for n in curve.observations}))
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("PSNR of the restored images, dB")
     axes.grid(alpha=0.3)
     axes.legend()
