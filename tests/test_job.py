@@ -82,6 +82,7 @@ def test_groups(tmp_path: Path) -> None:
     assert names == {".": ["z9.png"], "a": ["x1.png", "x2.png"], "b": ["y-001.jpg"]}
     assert set(groups_of(tmp_path, "prefix")[0]) == {"x", "y", "z"}
     assert len(groups_of(tmp_path, "none")[0]["."]) == 4
+    assert groups_of(tmp_path / ".h" / "..", "none")[0]
     with pytest.raises(UserError, match="no picture"):
         groups_of(_empty(tmp_path), "none")
 

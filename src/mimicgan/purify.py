@@ -132,7 +132,7 @@ class Cleaner(nn.Module):
 
     def _solved(self, x: Tensor) -> Tensor:
         if self.damage is not None:
-            return _through(self.damage, x).detach()
+            return _through(self.damage, x)
         if self.settings.method == "auto":
             return torch.cat([_through(self._fitted(part), part) for part in self._parts(x)])
         parts = [restore(part, self.prior, self.settings).images for part in self._parts(x)]
@@ -173,8 +173,8 @@ class Purified(Cleaner):
     the mean class probabilities over ``draws`` copies of the images with normal noise, each copy
     cleaned by itself (randomized smoothing, Cohen et al. 2019, with a denoiser, Salman et al.
     2020). The noise comes from ``settings.seed``, the same in every call, and differs from place to
-    place in a batch. It needs a restorer: the
-    method universal, or a damage that is given, hardened or learnt.
+    place in a batch. It needs a restorer: the method universal, or a damage that is given, hardened
+    or learnt.
 
     Raises UserError for a classifier that does not fit the prior's images, gives NaN, or gives
     probabilities where logits are expected.

@@ -7,8 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mimicgan.commands.screen import Advance
-from mimicgan.errors import UserError
-from mimicgan.files import check_writable, resolved, unwritable, written_whole
+from mimicgan.files import unwritable, written_whole
 from mimicgan.image_files import DRAWN
 from mimicgan.images import to_user
 from mimicgan.mimic import Step
@@ -63,29 +62,6 @@ def watched(
         last = time.monotonic()
 
     return see
-
-
-def check_watch(
-    path: Path, settings: Settings, out: Path, inputs: list[Path], *, known: bool, overwrite: bool
-) -> None:
-    """UserError unless there will be something to watch (``known``: the damage is given), and the
-    picture ``path`` can be written while ``out`` is not there yet, and is none of the ``inputs``,
-    nor lies in one."""
-    if (known or settings.method == "universal") and settings.output != "realism":
-        given = "--damage" if known else "--method universal"
-        raise UserError(f"{given} is applied at once, with nothing to see; leave --watch out")
-    if path.suffix.lower() != ".png" or path.is_dir():
-        raise UserError(f"--watch {path} must be a file called something.png")
-    whole, folder = resolved(path), resolved(out)
-    if folder in whole.parents:
-        raise UserError(f"--watch {path} lies in OUT, which appears at the end; put it elsewhere")
-    if whole in (folder, *folder.parents):
-        raise UserError(f"--watch {path} is in the way of OUT, a folder; name another file")
-    if {resolved(path) for path in inputs} & {whole, *whole.parents}:
-        raise UserError(f"--watch {path} is an input, or lies among them; name another file")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; choose another file or replace it with --overwrite")
-    check_writable(path, f"--watch {path}")
 
 
 PHASES = {

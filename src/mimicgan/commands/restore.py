@@ -8,16 +8,17 @@ from typing import Annotated, Literal, cast, get_args
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from mimicgan.commands.beside import PREDICTIONS, RESULTS, check_target, check_watch, inside
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
-from mimicgan.commands.progress import check_watch, expected_steps, shown, watched
+from mimicgan.commands.progress import expected_steps, shown, watched
 from mimicgan.commands.report import conditions, nothing_learnt, surroundings, write_report
 from mimicgan.commands.screen import Screen
 from mimicgan.commands.sources import files_of, images_of, inputs_of, written_names
-from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT, write_summary
+from mimicgan.commands.summary import REPORT, write_summary
 from mimicgan.engine import EngineOf
 from mimicgan.errors import UserError
 from mimicgan.export import check_export
-from mimicgan.files import check_writable, output_folder, resolved
+from mimicgan.files import output_folder, resolved
 from mimicgan.image_files import DRAWN, counted, write_like
 from mimicgan.job import GroupBy, run_job
 from mimicgan.journal import JOURNAL
@@ -26,9 +27,6 @@ from mimicgan.predict import any_classifier, classes_of, predictions, table
 from mimicgan.prior import Prior
 from mimicgan.restore import Restoration, Settings, restore
 
-PREDICTIONS = "predictions.csv"
-RESULTS = {REPORT, OVERVIEW, DAMAGE, PREDICTIONS}
-"""Files of OUT beside the images."""
 # tyro would offer None beside none.
 GROUP_BY: PrimitiveConstructorSpec[GroupBy | None] = PrimitiveConstructorSpec(
     nargs=1,
@@ -256,7 +254,7 @@ class Restore(PriorFlags):
                 "--save-damage, --export and --watch write a file each; give each another name"
             )
         for target in self._targets():
-            self._refuse_target(target)
+            check_target(target, Path(self.out), self._read, overwrite=self.overwrite)
 
     @cached_property
     def _read(self) -> list[Path]:
@@ -267,28 +265,11 @@ class Restore(PriorFlags):
         """Files to write beside the images."""
         return [path for path in (self.save_damage, self.export) if path is not None]
 
-    def _refuse_target(self, target: Path) -> None:
-        if target.is_dir() or (target.exists() and not self.overwrite):
-            raise UserError(f"{target} exists; choose another file or replace it with --overwrite")
-        if not self._inside_out(target):
-            # Fails now rather than after a long run.
-            check_writable(target, str(target))
-        elif target.name in RESULTS:
-            raise UserError(f"{target} is the name of a file of the result; choose another")
-        out = resolved(self.out)
-        if resolved(target) in (out, *out.parents):
-            raise UserError(f"{target} is in the way of OUT, a folder; choose another file")
-        if resolved(target) in [resolved(path) for path in self._read]:
-            raise UserError(f"{target} is an input; choose another file")
-
     def _refuse_names(self, names: set[str]) -> None:
-        taken = RESULTS | {path.name for path in self._targets() if self._inside_out(path)}
+        taken = RESULTS | {path.name for path in self._targets() if inside(path, Path(self.out))}
         clash = sorted(taken & names)
         if clash:
             raise UserError(f"an input is called {clash[0]}, as a file of the result; rename it")
-
-    def _inside_out(self, path: Path) -> bool:
-        return resolved(path).parent == resolved(self.out)
 
     def _known_damage(self, prior: Prior) -> Damage | None:
         if self.damage is None:
@@ -301,7 +282,7 @@ class Restore(PriorFlags):
         if result.damage is None:
             return
         for target in self._targets():
-            path = to / target.name if self._inside_out(target) else target
+            path = to / target.name if inside(target, Path(self.out)) else target
             if target == self.save_damage:
                 result.damage.save(path)
             else:
