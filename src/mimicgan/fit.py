@@ -11,11 +11,12 @@ from mimicgan.damage import ComposedDamage
 from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
 from mimicgan.misfit import SLIGHT, set_misfit, some
-from mimicgan.pruning import pruned
+from mimicgan.pattern import pixelwise
+from mimicgan.pruning import FEW, pruned
 from mimicgan.random_damage import random_damage
-from mimicgan.refine import FitSettings, refine, simulated_by, value_of
+from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
-from mimicgan.variations import lumps, matched, saturated, turned
+from mimicgan.variations import edged, lumps, matched, saturated, turned
 
 ALIKE = 2
 """Damages of the same parts that are varied in each round: more would be copies of one."""
@@ -52,9 +53,17 @@ def fit_damage(
     distance = SetDistance(y, random_corners(shape, generator))
     large = bank[: 4 * settings.sample]
     guesses = None if restore is None else FirstGuesses(y, restore, settings.paired)
+    few = len(y) < FEW
+    # What so many numbers must bring, beyond what follows the chance in few images.
+    dear = 0.0
+    if few:
+        clean = bank[: 2 * len(y) + 200]
+        noise = float(sampling_noise(clean, distance, generator).std())
+        dear = settings.spare * noise * FEW / len(y)
 
     def value(damage: ComposedDamage, x: Tensor) -> float:
-        return value_of(damage, x, distance, generator, guesses)
+        apart = value_of(damage, x, distance, generator, guesses)
+        return apart + dear if dear and pixelwise(damage) else apart
 
     tried = itertools.count()
 
@@ -69,6 +78,8 @@ def fit_damage(
     ) -> tuple[float, ComposedDamage]:
         # Where pixels are replaced at random, gradients are rough, and may lead away.
         before = damage.copied()
+        if few and not pixelwise(damage):
+            gone = gone | {"gain", "offset"}
         refine(damage, bank, distance, settings, steps, generator, callback, gone)
         return min(((value(each, large), each) for each in (before, damage)), key=_first)
 
@@ -120,6 +131,8 @@ def _search(
             yield from matched(parent, x, y, guesses)
         for parent in nearest:
             yield from lumps(parent, x, y)
+            if len(y) < FEW:
+                yield from edged(parent, x, y)
 
     # A third of the images is enough to tell which draws deserve a closer look.
     drawn = (random_damage(shape, generator) for _ in range(settings.draws))

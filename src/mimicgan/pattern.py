@@ -26,10 +26,16 @@ FAINT = 0.1
 """Standard deviation, of [-1, 1], below which a pixel shows no noise."""
 
 
+def pixelwise(damage: ComposedDamage) -> bool:
+    """Whether pixels have a gain or an offset each, beside what is covered."""
+    beside = damage.grain == 0
+    return bool(damage.gain[beside].any() or damage.offset[beside].any())
+
+
 def has_pattern(damage: ComposedDamage) -> bool:
     """Whether ``damage`` has a fixed pattern, and nothing that hides it in single images."""
     still = damage.jitter.item() == 0 and bool((damage.chance.sigmoid() < 0.01).all())
-    return still and bool(damage.gain.any() or damage.offset.any())
+    return still and pixelwise(damage)
 
 
 @torch.no_grad()

@@ -71,7 +71,9 @@ another, each on the best so far."""
 MANY = 2.5
 """Factor of what a kernel must bring: its hundreds of numbers follow the chance in few images."""
 FEW = 64
-"""Observations below which the same is true of a gain and an offset for each pixel."""
+"""Observations below which the same is true of what has as many numbers: ``FREE``."""
+FREE = {"gain", "curve"}
+"""A gain and an offset for each pixel, and a curve for each grey."""
 
 
 def pruned(
@@ -104,7 +106,7 @@ def pruned(
     def spare(other: ComposedDamage, part: tuple[str, ...]) -> float:
         # How sharp clean images are, the prior may not know so well.
         if not BLUR & set(part) or set(part) >= BLUR:
-            return settings.spare * noise * (few if "gain" in part else 1)
+            return settings.spare * noise * (few if FREE & set(part) else 1)
         # Two blurs are told from each other by the same observations, whichever these are.
         apart = float((shares(other) - nearest).std() / math.sqrt(len(distance.y)))
         return settings.spare * min(noise, apart) * (MANY if part == ("kernel",) else 1)
@@ -114,6 +116,9 @@ def pruned(
         without = gone | set(part)
         now = {name: damage.get_parameter(name) for name in part}
         then = {name: simpler(own, plain[name]) for name, own in now.items()}
+        if part == ("gain", "offset"):
+            # What hides a picture is no pattern of it.
+            then = {n: torch.where(damage.grain == 0, then[n], own) for n, own in now.items()}
         if all(torch.equal(now[name], then[name]) for name in part):
             gone = without
             continue
@@ -140,7 +145,8 @@ def pruned(
             limit = lowest + spare(other, part)
         if apart < limit:
             damage, gone = other, without
-            if apart < lowest:
+            # What was near by chance alone says nothing of what comes next.
+            if apart < lowest or (FREE & set(part) and few > 1):
                 lowest, nearest = apart, shares(other)
     return damage, gone
 

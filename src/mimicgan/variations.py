@@ -29,6 +29,7 @@ def matched(
         hidden = covered(signed, bare, y)
         if hidden is not None:
             yield hidden
+            yield nothing_else(hidden, damage)
     yield same_place(damage, x, y)
     yield same_greys(damage, x, y)
     yield same_greys(damage, x, y, falling=True)
@@ -114,6 +115,26 @@ def same_means(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
         low, high = torch.where(dark, middle, low), torch.where(dark, high, middle)
     other.offset.copy_((low + high) / 2)
     return other
+
+
+@torch.no_grad()
+def nothing_else(hidden: ComposedDamage, damage: ComposedDamage) -> ComposedDamage:
+    """``damage`` with what ``hidden`` covers, and with no other gain and offset of that."""
+    other, cover = hidden.copied(), hidden.grain != 0
+    other.gain.copy_(torch.where(cover, hidden.gain, damage.gain))
+    other.offset.copy_(torch.where(cover, hidden.offset, damage.offset))
+    return other
+
+
+@torch.no_grad()
+def edged(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
+    """Copies that draw edges in black, with the greys of y: without them they look like none."""
+    if damage.edges.any():
+        return
+    for strength in (1.5, 3.0):
+        other = damage.copied()
+        other.edges[1] = strength
+        yield same_greys(other, x, y)
 
 
 RARE = 0.02
