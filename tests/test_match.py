@@ -164,6 +164,43 @@ def test_a_gain_for_each_pixel_must_bring_more_with_few_images(
     assert ("gain" not in gone) == kept
 
 
+@pytest.mark.parametrize(("count", "kept"), [(25, False), (100, True)])
+def test_a_curve_must_bring_more_with_few_images(fashion, count: int, kept: bool) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.curve.copy_(knots() + 0.17 * (2 * knots()).sin())
+    _, gone = simpler(damage, x[100:500], damage(x[:count]))
+    assert ("curve" not in gone) == kept
+
+
+def test_what_a_gain_had_followed_by_chance_keeps_no_other_part(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    noise = 0.1 * torch.randn(25, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    y = (x[:25] + noise).clamp(-1, 1)
+    damage.noise[0] = 0.1
+    # The means of the observations at hand, and a level that is not there.
+    damage.offset.copy_(y.mean(dim=0) - x[100:500].mean(dim=0))
+    damage.level.fill_(0.05)
+    _, gone = simpler(damage, x[100:500], y)
+    assert {"offset", "level"} <= gone
+
+
+def test_what_hides_a_picture_stays_where_its_pattern_goes(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.grain[:, :, :9] = 0.3
+    damage.offset[:, :, :9] = 0.5
+    damage.generator = torch.Generator().manual_seed(1)
+    y = damage(x[:25])
+    damage.gain.fill_(-0.02)
+    found, gone = simpler(damage, x[100:500], y)
+    assert "gain" in gone
+    assert (found.offset[:, :, :9] == 0.5).all()
+    assert (found.grain[:, :, :9] == 0.3).all()
+    assert not found.gain[:, :, 9:].any()
+
+
 def test_a_blur_that_is_round_is_made_round_and_finds_its_width(fashion) -> None:
     x = fashion.images.float() / 127.5 - 1
     damage = ComposedDamage((1, 28, 28)).requires_grad_(False)

@@ -142,3 +142,13 @@ def test_a_pattern_can_be_paired_where_nothing_hides_it(
     for name, value in changes.items():
         damage.get_parameter(name).fill_(value)
     assert has_pattern(damage) is expected
+
+
+def test_what_is_covered_has_no_pattern() -> None:
+    damage = ComposedDamage(SHAPE).requires_grad_(False)
+    damage.grain[:, :4] = 0.3
+    damage.gain[:, :4] = -1.0
+    damage.offset[:, :4] = 0.2
+    assert not has_pattern(damage)
+    damage.offset[:, 5] = 0.2
+    assert has_pattern(damage)

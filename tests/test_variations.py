@@ -11,7 +11,8 @@ from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import _various
 from mimicgan.images import rounded
-from mimicgan.variations import impulses, lumps, matched, same_means
+from mimicgan.set_distance import SetDistance, random_corners
+from mimicgan.variations import edged, impulses, lumps, matched, nothing_else, same_means
 
 SHAPE = (1, 28, 28)
 
@@ -165,3 +166,28 @@ def test_parents_are_of_several_kinds() -> None:
     assert kept == [0, 1, 9, 10]
     # With nothing else left, more of a kind.
     assert [value for value, _ in _various(ranked, 5, 2)] == [0, 1, 2, 9, 10]
+
+
+def test_black_edges_are_tried_with_the_greys_of_the_observations(fashion) -> None:
+    x = fashion.images.float() / 127.5 - 1
+    true = _plain()
+    true.edges[1] = 2.5
+    true.curve.copy_(0.8 * true.curve)
+    y, clean = true(x[:25]), x[100:300]
+    tried = list(edged(_plain(), clean, y))
+    distance = SetDistance(y, random_corners(SHAPE, torch.Generator().manual_seed(0)))
+    assert min(float(distance(each(clean))) for each in tried) < 0.3 * float(distance(clean))
+    assert not list(edged(true, clean, y))
+
+
+def test_a_cover_may_be_all_that_there_is() -> None:
+    hidden, damage = _plain(), _plain()
+    hidden.gain.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
+    hidden.grain[:, :8] = 0.3
+    hidden.offset[:, :8] = 0.4
+    damage.offset[:, 20:] = 0.1
+    alone = nothing_else(hidden, damage)
+    assert torch.equal(alone.grain, hidden.grain)
+    assert (alone.offset[:, :8] == 0.4).all()
+    assert torch.equal(alone.gain[:, 8:], damage.gain[:, 8:])
+    assert torch.equal(alone.offset[:, 8:], damage.offset[:, 8:])
