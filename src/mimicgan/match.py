@@ -20,6 +20,7 @@ from mimicgan.mimic import Step
 from mimicgan.misfit import JUDGES, restored_misfit, simulated_misfit, some
 from mimicgan.pattern import changes_contrast, has_pattern, paired_pattern
 from mimicgan.prior import Prior
+from mimicgan.pruning import FEW
 from mimicgan.training.restorer import fit_restorer
 from mimicgan.variety import Source
 
@@ -29,6 +30,9 @@ what is restored of simulated ones; where it is more, these are not restored."""
 PATTERN = 1.0
 """Misfit up to which a pattern that was learnt from pairs is trusted: the one that was fitted says
 more of what happens to be observed, so that even a right one has some tenths."""
+CHANCE = 1.0
+"""The same for a damage of fewer than ``FEW`` images, which even the right one does not explain
+better where they are unlike the prior's average."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -132,6 +136,8 @@ class _Candidate:
     @property
     def limit(self) -> float:
         """Misfit from which the damage is not trusted."""
+        if len(self.y) < FEW:
+            return CHANCE
         return PATTERN if self.patterned else self.settings.good_misfit
 
     def train(self, share: float) -> None:
