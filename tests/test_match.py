@@ -404,6 +404,21 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
     assert next(fits, None) is next(misfits, None) is None
 
 
+@pytest.mark.parametrize(
+    ("count", "misfit", "trusted"), [(6, 0.9, True), (6, 1.1, False), (80, 0.9, False)]
+)
+def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit(
+    prior, fashion, count: int, misfit: float, trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["mimicgan.match"]
+    fit = Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), misfit, False)
+    monkeypatch.setattr(module, "fit_damage", lambda *_: fit)
+    monkeypatch.setattr(module, "restored_misfit", lambda *_: 0.1)
+    y = fashion.images[:count].float() / 127.5 - 1
+    damage = match(y, prior, replace(SMALL, attempts=1), torch.Generator().manual_seed(0))
+    assert damage.own is trusted
+
+
 @pytest.mark.parametrize(("left", "universal"), [(0.3, False), (3.0, True)])
 def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
     prior, fashion, left: float, universal: bool, monkeypatch: pytest.MonkeyPatch

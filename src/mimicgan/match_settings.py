@@ -16,9 +16,10 @@ class MatchSettings(FitSettings):
     sure_misfit: float = 0.3
     """Misfit that chance alone rarely makes of 100 images (``enough``)."""
     good_misfit: float = 0.6
-    """Misfit below which a damage is trusted: restored images are taken towards the observations.
-    Where the images that it makes have more, or its restorer shows in the end that it is wrong, the
-    universal restorer restores."""
+    """Misfit below which a damage is trusted: restored images are taken towards the observations
+    (``match.py`` has larger ones for few images and for fixed patterns). Where the images that it
+    makes have more, or its restorer shows in the end that it is wrong, the universal restorer
+    restores."""
     restorer_steps: int = 1600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 2400
