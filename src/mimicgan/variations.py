@@ -119,7 +119,7 @@ def same_means(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
 
 @torch.no_grad()
 def nothing_else(hidden: ComposedDamage, damage: ComposedDamage) -> ComposedDamage:
-    """``damage`` with what ``hidden`` covers, and with no other gain and offset of that."""
+    """``damage`` that hides what ``hidden`` does, and takes none of its other gains and offsets."""
     other, cover = hidden.copied(), hidden.grain != 0
     other.gain.copy_(torch.where(cover, hidden.gain, damage.gain))
     other.offset.copy_(torch.where(cover, hidden.offset, damage.offset))
@@ -128,7 +128,7 @@ def nothing_else(hidden: ComposedDamage, damage: ComposedDamage) -> ComposedDama
 
 @torch.no_grad()
 def edged(damage: ComposedDamage, x: Tensor, y: Tensor) -> Iterator[ComposedDamage]:
-    """Copies that draw edges in black, with the greys of y: without them they look like none."""
+    """Copies that draw edges in black, then take the greys of y: with others none comes near it."""
     if damage.edges.any():
         return
     for strength in (1.5, 3.0):
