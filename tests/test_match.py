@@ -21,6 +21,7 @@ from mimicgan.match import expected_error, match
 from mimicgan.match_settings import MatchSettings
 from mimicgan.misfit import prior_mismatch, restored_misfit, some
 from mimicgan.models.restorer import Restorer
+from mimicgan.places import same_place, turned
 from mimicgan.presets import REALISM
 from mimicgan.prior import Prior
 from mimicgan.pruning import pruned
@@ -30,10 +31,8 @@ from mimicgan.tensor_files import tensors_of
 from mimicgan.variations import (
     same_greys,
     same_moments,
-    same_place,
     saturated,
     stuck,
-    turned,
 )
 from prior_cases import untrained_generator
 

@@ -11,8 +11,9 @@ from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage
 from mimicgan.fit import _various
 from mimicgan.images import rounded
+from mimicgan.pattern import nothing_else
 from mimicgan.set_distance import SetDistance, random_corners
-from mimicgan.variations import edged, impulses, lumps, matched, nothing_else, same_means
+from mimicgan.variations import edged, impulses, lumps, matched, same_means
 
 SHAPE = (1, 28, 28)
 

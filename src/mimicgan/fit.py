@@ -12,11 +12,12 @@ from mimicgan.first_guess import FirstGuesses, Restore
 from mimicgan.mimic import Step
 from mimicgan.misfit import SLIGHT, set_misfit, some
 from mimicgan.pattern import pixelwise
+from mimicgan.places import turned
 from mimicgan.pruning import FEW, pruned
 from mimicgan.random_damage import random_damage
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
-from mimicgan.variations import edged, lumps, matched, saturated, turned
+from mimicgan.variations import edged, lumps, matched, saturated
 
 ALIKE = 2
 """Damages of the same parts that are varied in each round: more would be copies of one."""

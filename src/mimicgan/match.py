@@ -136,9 +136,10 @@ class _Candidate:
     @property
     def limit(self) -> float:
         """Misfit from which the damage is not trusted."""
+        good = self.settings.good_misfit
         if len(self.y) < FEW:
-            return CHANCE
-        return PATTERN if self.patterned else self.settings.good_misfit
+            return max(CHANCE, good)
+        return PATTERN if self.patterned else good
 
     def train(self, share: float) -> None:
         """Go on until ``share`` of the steps are done; after the first of them the restorer has

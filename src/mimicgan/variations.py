@@ -1,4 +1,4 @@
-"""Variations of a damage that no gradient leads to: turned, moved, given the greys of images."""
+"""Variations of a damage that no gradient leads to: given the means, greys and losses of images."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage, knots, plain_values
 from mimicgan.first_guess import FirstGuesses
-from mimicgan.pattern import BOUND, covered, paired_signs, without_pattern
+from mimicgan.pattern import BOUND, covered, nothing_else, paired_signs, without_pattern
+from mimicgan.places import same_place
 from mimicgan.set_distance import ranked
 
 
@@ -40,55 +41,6 @@ def matched(
 
 
 @torch.no_grad()
-def turned(damage: ComposedDamage, generator: torch.Generator) -> Iterator[ComposedDamage]:
-    """Copies that mirror the images or turn them first, by right angles where they are square, and
-    by two angles drawn at random: no gradient leads so far."""
-    _, height, width = damage.shape
-    angles = torch.rand(2, generator=generator) * 2 * torch.pi
-    cos, sin = angles.cos(), angles.sin()
-    turns = [torch.diag(torch.tensor(signs)) for signs in ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0))]
-    if height == width:
-        turns += [turn.flip(0) for turn in (torch.eye(2), *turns)]
-    turns += [torch.tensor([[c, -s], [s, c]]) for c, s in zip(cos, sin, strict=True)]
-    for turn in turns:
-        other = damage.copied()
-        other.affine.copy_(turn @ (torch.eye(2, 3) + damage.affine) - torch.eye(2, 3))
-        yield other
-
-
-@torch.no_grad()
-def same_place(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
-    """A copy that moves and stretches images, so that what differs among them lies where it does
-    in y; beyond the edge is what most pixels of y's edges show."""
-    other = damage.copied()
-    (at, size), (wanted_at, wanted_size) = _whereabouts(other(x)), _whereabouts(y)
-    # The damage shows at u what was at (affine u); u is first taken to its place in x.
-    stretch = torch.diag(size / wanted_size.clamp(min=1e-3))
-    move = torch.cat([stretch, (at - stretch @ wanted_at).unsqueeze(1)], dim=1)
-    before = torch.eye(2, 3) + other.affine
-    after = before[:, :2] @ move
-    after[:, 2] += before[:, 2]
-    other.affine.copy_(after - torch.eye(2, 3))
-    edges = [y[:, :, 0], y[:, :, -1], y[..., 0], y[..., -1]]
-    other.outside.fill_(1.0)
-    other.fill.copy_(torch.cat([edge.flatten() for edge in edges]).median())
-    return other
-
-
-def _whereabouts(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and spread (2,), in [-1, 1] across and down, of what differs among images."""
-    spread = images.std(dim=0).mean(dim=0)
-    weight = (spread - spread.flatten().quantile(0.1)).clamp(min=1e-6)
-    found = []
-    for share in (weight.sum(dim=0), weight.sum(dim=1)):
-        at, share = (torch.arange(len(share)) * 2 + 1) / len(share) - 1, share / share.sum()
-        middle = (share * at).sum()
-        found.append((middle, (share * (at - middle).square()).sum().sqrt()))
-    centres, spreads = zip(*found, strict=True)
-    return torch.stack(centres), torch.stack(spreads)
-
-
-@torch.no_grad()
 def same_moments(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
     """A copy whose gain and offset give every pixel the mean and spread that it has in y."""
     other = damage.copied()
@@ -114,15 +66,6 @@ def same_means(damage: ComposedDamage, x: Tensor, y: Tensor) -> ComposedDamage:
         dark = (shown + middle).clamp(-1, 1).mean(dim=0) < wanted
         low, high = torch.where(dark, middle, low), torch.where(dark, high, middle)
     other.offset.copy_((low + high) / 2)
-    return other
-
-
-@torch.no_grad()
-def nothing_else(hidden: ComposedDamage, damage: ComposedDamage) -> ComposedDamage:
-    """``damage`` that hides what ``hidden`` does, and takes none of its other gains and offsets."""
-    other, cover = hidden.copied(), hidden.grain != 0
-    other.gain.copy_(torch.where(cover, hidden.gain, damage.gain))
-    other.offset.copy_(torch.where(cover, hidden.offset, damage.offset))
     return other
 
 
