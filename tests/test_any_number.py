@@ -35,7 +35,8 @@ def restored(observed: Tensor, method: Method) -> tuple[Restoration, Prior]:
 @pytest.mark.parametrize("count", [1, 2, 7, 25, 100, 1000])
 @pytest.mark.parametrize("method", ["auto", "mimicgan"])
 def test_any_number_is_restored(method: Method, count: int) -> None:
-    observed = some((count, *SHAPE))
+    # Of these even seven are explained by nothing.
+    observed = some((count, *SHAPE), seed=3)
     result, prior = restored(observed, method)
     for images in (result.images, result.simulated):
         assert (images.shape, images.dtype) == (observed.shape, torch.float32)
@@ -46,12 +47,12 @@ def test_any_number_is_restored(method: Method, count: int) -> None:
         expected = prior.generator(result.latents)
     else:
         assert result.damage is not None
-        # Of so few nothing is learnt; what many teach is nothing that explains them.
+        # Of so few nothing is learnt; what the others teach is nothing that explains them.
         learnt = isinstance(result.surrogate, ComposedDamage)
         assert learnt == (count >= 4)
-        assert result.damage.own == (result.damage.restorer is not prior.restorer)
-        assert not result.damage.own or 4 <= count < 64
-        expected = torch.cat([result.damage.restore(y[None]) for y in to_internal(observed)])
+        assert result.damage.restorer is prior.restorer
+        with torch.no_grad():
+            expected = torch.cat([result.damage.restorer(y[None]) for y in to_internal(observed)])
     torch.testing.assert_close(result.images, to_user(expected), rtol=0, atol=1e-4)
 
 

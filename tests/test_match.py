@@ -28,12 +28,7 @@ from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, band_powers, random_corners, thinned
 from mimicgan.tensor_files import tensors_of
-from mimicgan.variations import (
-    same_greys,
-    same_moments,
-    saturated,
-    stuck,
-)
+from mimicgan.variations import same_greys, same_moments, saturated, stuck
 from prior_cases import untrained_generator
 
 SMALL = MatchSettings(

@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage
+from mimicgan.first_guess import FirstGuesses
 from mimicgan.fit import _various
 from mimicgan.images import rounded
-from mimicgan.pattern import nothing_else
+from mimicgan.pattern import covered
 from mimicgan.set_distance import SetDistance, random_corners
 from mimicgan.variations import edged, impulses, lumps, matched, same_means
 
@@ -182,13 +183,21 @@ def test_black_edges_are_tried_with_the_greys_of_the_observations(fashion) -> No
 
 
 def test_a_cover_may_be_all_that_there_is() -> None:
-    hidden, damage = _plain(), _plain()
-    hidden.gain.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
-    hidden.grain[:, :8] = 0.3
-    hidden.offset[:, :8] = 0.4
+    generator = torch.Generator().manual_seed(0)
+    y = torch.rand(60, *SHAPE, generator=generator) - 0.5
+    z = y.clone()
+    z[:, :, :8] = torch.rand(60, 1, 8, 28, generator=generator) - 0.5
+    signed, damage = _plain(), _plain()
+    signed.gain.uniform_(-0.5, 0.5, generator=generator)
     damage.offset[:, 20:] = 0.1
-    alone = nothing_else(hidden, damage)
+    hidden, alone = covered(signed, z, y), covered(damage, z, y)
+    assert hidden is not None
+    assert alone is not None
     assert torch.equal(alone.grain, hidden.grain)
-    assert (alone.offset[:, :8] == 0.4).all()
+    assert torch.equal(alone.offset[:, :8], hidden.offset[:, :8])
     assert torch.equal(alone.gain[:, 8:], damage.gain[:, 8:])
     assert torch.equal(alone.offset[:, 8:], damage.offset[:, 8:])
+    # Where the observations are paler, moments ask for a gain.
+    tried = list(matched(damage, z, 0.6 * y, FirstGuesses(0.6 * y, lambda _: z, 0.1)))
+    covers = [each for each in tried if each.grain.any()]
+    assert {bool(each.gain[:, 8:].any()) for each in covers} == {True, False}

@@ -13,7 +13,7 @@ from mimicgan.mimic import Step
 from mimicgan.misfit import SLIGHT, set_misfit, some
 from mimicgan.pattern import pixelwise
 from mimicgan.places import turned
-from mimicgan.pruning import FEW, pruned
+from mimicgan.pruning import FEW, pruned, scarcity
 from mimicgan.random_damage import random_damage
 from mimicgan.refine import FitSettings, refine, sampling_noise, simulated_by, value_of
 from mimicgan.set_distance import SetDistance, random_corners
@@ -60,11 +60,11 @@ def fit_damage(
     if few:
         clean = bank[: 2 * len(y) + 200]
         noise = float(sampling_noise(clean, distance, generator).std())
-        dear = settings.spare * noise * FEW / len(y)
+        dear = settings.spare * noise * scarcity(len(y))
 
     def value(damage: ComposedDamage, x: Tensor) -> float:
         apart = value_of(damage, x, distance, generator, guesses)
-        return apart + dear if dear and pixelwise(damage) else apart
+        return apart + dear if few and pixelwise(damage) else apart
 
     tried = itertools.count()
 

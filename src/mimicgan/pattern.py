@@ -97,15 +97,6 @@ def covered(damage: ComposedDamage, z: Tensor, y: Tensor) -> ComposedDamage | No
     return other
 
 
-@torch.no_grad()
-def nothing_else(hidden: ComposedDamage, damage: ComposedDamage) -> ComposedDamage:
-    """``damage`` that hides what ``hidden`` does, and takes none of its other gains and offsets."""
-    other, cover = hidden.copied(), hidden.grain != 0
-    other.gain.copy_(torch.where(cover, hidden.gain, damage.gain))
-    other.offset.copy_(torch.where(cover, hidden.offset, damage.offset))
-    return other
-
-
 def _around(pixels: Tensor, pool: Callable[..., Tensor]) -> Tensor:
     """``pool`` of the 3x3 pixels around each of (h, w)."""
     return pool(pixels[None, None], 3, stride=1, padding=1)[0, 0]

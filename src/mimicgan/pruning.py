@@ -76,6 +76,12 @@ FREE = {"gain", "curve"}
 """A gain and an offset for each pixel, and a curve for each grey."""
 
 
+def scarcity(count: int) -> float:
+    """How many times more than with ``FEW`` observations the parts ``FREE`` must bring with
+    ``count``; 1 with more."""
+    return max(1.0, FEW / count)
+
+
 def pruned(
     damage: ComposedDamage,
     bank: Tensor,
@@ -99,14 +105,16 @@ def pruned(
 
     simulated = simulated_by(damage, bank, distance, generator)
     noise = float(sampling_noise(simulated, distance, generator).std())
-    few = max(1.0, FEW / len(distance.y))
     gone: frozenset[str] = frozenset()
     lowest, nearest = value(damage), shares(damage)
+
+    def dear(part: tuple[str, ...]) -> float:
+        return scarcity(len(distance.y)) if FREE & set(part) else 1.0
 
     def spare(other: ComposedDamage, part: tuple[str, ...]) -> float:
         # How sharp clean images are, the prior may not know so well.
         if not BLUR & set(part) or set(part) >= BLUR:
-            return settings.spare * noise * (few if FREE & set(part) else 1)
+            return settings.spare * noise * dear(part)
         # Two blurs are told from each other by the same observations, whichever these are.
         apart = float((shares(other) - nearest).std() / math.sqrt(len(distance.y)))
         return settings.spare * min(noise, apart) * (MANY if part == ("kernel",) else 1)
@@ -146,7 +154,7 @@ def pruned(
         if apart < limit:
             damage, gone = other, without
             # What was near by chance alone says nothing of what comes next.
-            if apart < lowest or (FREE & set(part) and few > 1):
+            if apart < lowest or dear(part) > 1:
                 lowest, nearest = apart, shares(other)
     return damage, gone
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mimicgan.blurs import same_power
 from mimicgan.damage import ComposedDamage, knots, plain_values
 from mimicgan.first_guess import FirstGuesses
-from mimicgan.pattern import BOUND, covered, nothing_else, paired_signs, without_pattern
+from mimicgan.pattern import BOUND, covered, paired_signs, without_pattern
 from mimicgan.places import same_place
 from mimicgan.set_distance import ranked
 
@@ -27,10 +27,11 @@ def matched(
     if guesses is not None:
         bare = without_pattern(same)(guesses.of(same))
         yield (signed := paired_signs(same, bare, y))
-        hidden = covered(signed, bare, y)
-        if hidden is not None:
-            yield hidden
-            yield nothing_else(hidden, damage)
+        # Beside what is covered there may be a pattern, or none that was not there before.
+        for each in (signed, damage):
+            hidden = covered(each, bare, y)
+            if hidden is not None:
+                yield hidden
     yield same_place(damage, x, y)
     yield same_greys(damage, x, y)
     yield same_greys(damage, x, y, falling=True)
