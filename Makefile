@@ -16,7 +16,7 @@ demo: .venv/.core ## restore damaged pictures blind (no data set needed)
 
 test: lint ## check style and types, run the tests
 	@MIMICGAN_DATA="$$(tests/provide-fashion-mnist .venv/share)" && export MIMICGAN_DATA && \
-	echo '$(BIN)/python -m pytest' && $(BIN)/python -m pytest
+	set -x && $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-wheel: .venv/.dev ## build the wheel, look into it, install and run it
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py

@@ -35,7 +35,6 @@ def restored(observed: Tensor, method: Method) -> tuple[Restoration, Prior]:
 @pytest.mark.parametrize("count", [1, 2, 7, 25, 100, 1000])
 @pytest.mark.parametrize("method", ["auto", "mimicgan"])
 def test_any_number_is_restored(method: Method, count: int) -> None:
-    # Of these even seven are explained by nothing.
     observed = some((count, *SHAPE), seed=3)
     result, prior = restored(observed, method)
     for images in (result.images, result.simulated):
@@ -47,10 +46,12 @@ def test_any_number_is_restored(method: Method, count: int) -> None:
         expected = prior.generator(result.latents)
     else:
         assert result.damage is not None
-        # Of so few nothing is learnt; what the others teach is nothing that explains them.
+        # Of so few nothing is learnt; what the others teach is nothing that explains them, but for
+        # what chance explains of seven.
         learnt = isinstance(result.surrogate, ComposedDamage)
         assert learnt == (count >= 4)
-        assert result.damage.restorer is prior.restorer
+        assert (result.damage.restorer is prior.restorer) == (count != 7)
+        assert (result.understood is None) == (count < 4)
         with torch.no_grad():
             expected = torch.cat([result.damage.restorer(y[None]) for y in to_internal(observed)])
     torch.testing.assert_close(result.images, to_user(expected), rtol=0, atol=1e-4)

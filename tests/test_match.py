@@ -264,6 +264,7 @@ def test_a_fixed_pattern_is_learnt_in_turn_with_the_restorer(
     learnt = damage.copied()
     learnt.gain.fill_(-0.75)
     monkeypatch.setattr(module, "paired_pattern", lambda *_: learnt)
+    monkeypatch.setattr(module._Candidate, "_gains", lambda _: True)
     y = fashion.images[:6].float() / 127.5 - 1
     for shown, kept in ((0.5, learnt), (0.9, learnt), (1.1, damage)):
         monkeypatch.setattr(module, "simulated_misfit", lambda *_, shown=shown: shown)
@@ -390,7 +391,7 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
     monkeypatch.setattr(module, "fit_damage", lambda *_: next(fits))
     monkeypatch.setattr(module, "restored_misfit", lambda *_: next(misfits))
     monkeypatch.setattr(module._Candidate, "_unfinished", lambda _: 2.0)
-    y = fashion.images[:6].float() / 127.5 - 1
+    y = fashion.images[:64].float() / 127.5 - 1
     damage = match(y, prior, replace(SMALL, attempts=attempts), torch.Generator().manual_seed(0))
     assert damage.surrogate is made[kept].damage
     assert damage.misfit == misfit
@@ -399,7 +400,7 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
 
 
 @pytest.mark.parametrize(
-    ("count", "misfit", "trusted"), [(6, 0.9, True), (6, 1.1, False), (80, 0.9, False)]
+    ("count", "misfit", "trusted"), [(6, 1.9, True), (6, 2.1, False), (80, 0.9, False)]
 )
 def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit(
     prior, fashion, count: int, misfit: float, trusted: bool, monkeypatch: pytest.MonkeyPatch
@@ -408,14 +409,19 @@ def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit(
     fit = Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), misfit, False)
     monkeypatch.setattr(module, "fit_damage", lambda *_: fit)
     monkeypatch.setattr(module, "restored_misfit", lambda *_: 0.1)
+    monkeypatch.setattr(module._Candidate, "_gains", lambda _: True)
     y = fashion.images[:count].float() / 127.5 - 1
     damage = match(y, prior, replace(SMALL, attempts=1), torch.Generator().manual_seed(0))
     assert damage.own is trusted
 
 
-@pytest.mark.parametrize(("left", "universal"), [(0.3, False), (3.0, True)])
+@pytest.mark.parametrize(
+    ("count", "left", "universal"),
+    # Of few, more than a fifth beyond what the universal restorer has wrong anyway.
+    [(96, 0.3, False), (96, 3.0, True), (6, 1.15, False), (6, 1.25, True)],
+)
 def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
-    prior, fashion, left: float, universal: bool, monkeypatch: pytest.MonkeyPatch
+    prior, fashion, count, left: float, universal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, shown = sys.modules["mimicgan.match"], iter([0.2, 0.7])
     fit = Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), 0.05, False)
@@ -426,7 +432,8 @@ def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
     grey = Prior(prior.generator, 100, (1, 28, 28), restorer=_Scaled(0.0))
     monkeypatch.setattr(module, "warm_restorer", lambda *_: _Scaled(1.0))
     monkeypatch.setattr(Prior, "images_of", lambda *_: x[:96])
-    y = left**0.5 * x[:96] / 2
+    y = x[:count] / 2
+    y *= (left * (x[:96] / 2).square().mean() / y.square().mean()).sqrt()
     monkeypatch.setattr(module, "rounded", lambda images: images / 2)
     settings = replace(SMALL, restorer_rate=1e-9)
     damage = match(y, grey, settings, torch.Generator().manual_seed(0))
@@ -445,7 +452,7 @@ class _Scaled(nn.Module):
         return y * self.by
 
 
-@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (1.5, False)])
+@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (2.5, False)])
 def test_images_that_nothing_explains_are_not_undamaged(
     prior, misfit: float, undamaged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,9 +30,9 @@ what is restored of simulated ones; where it is more, these are not restored."""
 PATTERN = 1.0
 """Misfit up to which a pattern that was learnt from pairs is trusted: the one that was fitted says
 more of what happens to be observed, so that even a right one has some tenths."""
-CHANCE = 1.0
-"""The same for a damage of fewer than ``FEW`` images, which even the right one does not explain
-better where they are unlike the prior's average."""
+UNSEEN = 5.0
+"""How many times further off a restorer is, in squares, than the universal one finds by changing
+what it restored: that one sees a part alone."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -134,12 +134,18 @@ class _Candidate:
         return misfit if self.shown is None else max(misfit, self.shown)
 
     @property
+    def exact(self) -> float:
+        """Misfit up to which the damage can be asked what the observations hold."""
+        return PATTERN if self.patterned else self.settings.good_misfit
+
+    @property
     def limit(self) -> float:
-        """Misfit from which the damage is not trusted."""
-        good = self.settings.good_misfit
-        if len(self.y) < FEW:
-            return max(CHANCE, good)
-        return PATTERN if self.patterned else good
+        """Misfit from which the damage is not trusted to make pairs.
+
+        Few images misfit even the right one, where they are unlike the prior's average: as long as
+        it counts as understood, it is what its restorer gains that decides.
+        """
+        return max(self.exact, self.settings.misfit_limit if len(self.y) < FEW else 0.0)
 
     def train(self, share: float) -> None:
         """Go on until ``share`` of the steps are done; after the first of them the restorer has
@@ -207,29 +213,53 @@ class _Candidate:
 
         One that is trained for long also treats observations differently for no more than what
         generated images lack; then it leaves the universal restorer as little to do in both, and
-        what the damage makes of restored images does not contradict the observations.
+        what the damage makes of restored images does not contradict the observations. Few images
+        are too few for that: there it is what it is likely to gain.
         """
         shown = restored_misfit(self.so_far, self.y, self.bank, self.prior.mismatch, self.generator)
-        right = shown < self.settings.sure_misfit or (
-            self._unfinished() < UNFINISHED and not self._residuals(self.generator).contradict
-        )
+        if len(self.y) < FEW:
+            right = self._gains()
+        else:
+            right = shown < self.settings.sure_misfit or (
+                self._unfinished() < UNFINISHED and not self._residuals(self.generator).contradict
+            )
         before = self.shown if self.shown is not None else shown
         self.shown = min(before, shown) if right else max(before, shown)
         self.contradicted = not right
 
     @torch.no_grad()
+    def _left(self, y: Tensor, simulated: Tensor) -> tuple[float, float]:
+        """What the universal restorer changes, in mean square, in what is restored of observations
+        y and of ``simulated`` ones; both (n, c, h, w)."""
+        damage, universal = self.so_far, Damage.universal(self.prior)
+        restored, again = damage.guess(y), damage.guess(simulated)
+        return (
+            _apart(universal.guess(restored), restored),
+            _apart(universal.guess(again), again),
+        )
+
     def _unfinished(self) -> float:
-        """How many times more the universal restorer changes, in mean square, in what is restored
-        of observations than in what is restored of simulated ones; 1 where there is none."""
+        """How many times more it changes in the former; 1 where there is no universal restorer."""
         if self.prior.restorer is None:
             return 1.0
-        damage, universal = self.so_far, Damage.universal(self.prior)
         y, clean = some(self.y, 2 * JUDGES, self.generator), self.bank[: 2 * JUDGES]
-        changed = [
-            (universal.guess(restored) - restored).square().mean()
-            for restored in map(damage.guess, (y, damage.simulate(clean, self.generator)))
-        ]
-        return float(changed[0] / changed[1].clamp(min=1e-6))
+        left, usual = self._left(y, self.so_far.simulate(clean, self.generator))
+        return left / max(usual, 1e-6)
+
+    @torch.no_grad()
+    def _gains(self) -> bool:
+        """Whether the restorer is likely nearer to clean images than the universal one.
+
+        How far off both are, simulated images tell; how much further off the former is on
+        observations, what the latter changes in what was restored of them.
+        """
+        if self.prior.restorer is None:
+            return True
+        clean = self.bank[:JUDGES]
+        simulated = self.so_far.simulate(clean, torch.Generator().manual_seed(self.seed))
+        left, usual = self._left(self.y, simulated)
+        off = _apart(self.so_far.guess(simulated), clean) + UNSEEN * max(left - usual, 0.0)
+        return off < _apart(Damage.universal(self.prior).guess(simulated), clean)
 
     @property
     def wrong(self) -> bool:
@@ -238,9 +268,13 @@ class _Candidate:
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is trusted."""
-        if self.misfit < self.limit and not self.wrong:
+        if self.misfit < self.exact and not self.wrong:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
         return replace(self.so_far, misfit=self.misfit)
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    return float((a - b).square().mean())
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:
