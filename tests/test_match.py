@@ -400,19 +400,22 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
 
 
 @pytest.mark.parametrize(
-    ("count", "misfit", "trusted"), [(6, 1.9, True), (6, 2.1, False), (80, 0.9, False)]
+    ("count", "misfit", "trusted", "asked"),
+    [(6, 0.5, True, True), (6, 1.9, True, False), (6, 2.1, False, False), (80, 0.9, False, False)],
 )
-def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit(
-    prior, fashion, count: int, misfit: float, trusted: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit_but_not_asked(
+    prior, fashion, count, misfit, trusted: bool, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["mimicgan.match"]
     fit = Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), misfit, False)
     monkeypatch.setattr(module, "fit_damage", lambda *_: fit)
     monkeypatch.setattr(module, "restored_misfit", lambda *_: 0.1)
+    monkeypatch.setattr(module, "slack_of", lambda *_: torch.ones(1, 28, 28))
     monkeypatch.setattr(module._Candidate, "_gains", lambda _: True)
     y = fashion.images[:count].float() / 127.5 - 1
     damage = match(y, prior, replace(SMALL, attempts=1), torch.Generator().manual_seed(0))
     assert damage.own is trusted
+    assert (damage.slack is not None) is asked
 
 
 @pytest.mark.parametrize(
