@@ -264,8 +264,7 @@ def test_a_fixed_pattern_is_learnt_in_turn_with_the_restorer(
     learnt = damage.copied()
     learnt.gain.fill_(-0.75)
     monkeypatch.setattr(module, "paired_pattern", lambda *_: learnt)
-    monkeypatch.setattr(module._Candidate, "_gains", lambda _: True)
-    y = fashion.images[:6].float() / 127.5 - 1
+    y = fashion.images[:64].float() / 127.5 - 1
     for shown, kept in ((0.5, learnt), (0.9, learnt), (1.1, damage)):
         monkeypatch.setattr(module, "simulated_misfit", lambda *_, shown=shown: shown)
         found = match(y, prior, SMALL, torch.Generator().manual_seed(0))
@@ -455,7 +454,7 @@ class _Scaled(nn.Module):
         return y * self.by
 
 
-@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (2.5, False)])
+@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (1.5, False)])
 def test_images_that_nothing_explains_are_not_undamaged(
     prior, misfit: float, undamaged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,7 +462,7 @@ def test_images_that_nothing_explains_are_not_undamaged(
     monkeypatch.setattr(
         sys.modules["mimicgan.match"], "fit_damage", lambda *_: Fit(plain, misfit, True)
     )
-    y = prior.sample(5, torch.Generator().manual_seed(3))
+    y = prior.sample(64, torch.Generator().manual_seed(3))
     damage = match(y, prior, SMALL, torch.Generator().manual_seed(0))
     assert damage.undamaged == undamaged
     assert (damage.restorer is prior.restorer) == (not undamaged) == (not damage.own)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mimicgan.consistency import Residuals, slack_of
 from mimicgan.fit import Fit, fit_damage
@@ -227,26 +228,21 @@ class _Candidate:
         self.shown = min(before, shown) if right else max(before, shown)
         self.contradicted = not right
 
-    @torch.no_grad()
-    def _left(self, y: Tensor, simulated: Tensor) -> tuple[float, float]:
-        """What the universal restorer changes, in mean square, in what is restored of observations
-        y and of ``simulated`` ones; both (n, c, h, w)."""
-        damage, universal = self.so_far, Damage.universal(self.prior)
-        restored, again = damage.guess(y), damage.guess(simulated)
-        return (
-            _apart(universal.guess(restored), restored),
-            _apart(universal.guess(again), again),
-        )
+    def _changed(self, restored: Tensor) -> float:
+        """What the universal restorer changes, in mean square, in images (n, c, h, w)."""
+        again = Damage.universal(self.prior).guess(restored)
+        return functional.mse_loss(again, restored).item()
 
     def _unfinished(self) -> float:
-        """How many times more it changes in the former; 1 where there is no universal restorer."""
+        """How many times more it changes in what is restored of observations than in what is
+        restored of simulated ones; 1 where there is no universal restorer."""
         if self.prior.restorer is None:
             return 1.0
+        damage = self.so_far
         y, clean = some(self.y, 2 * JUDGES, self.generator), self.bank[: 2 * JUDGES]
-        left, usual = self._left(y, self.so_far.simulate(clean, self.generator))
-        return left / max(usual, 1e-6)
+        again = damage.guess(damage.simulate(clean, self.generator))
+        return self._changed(damage.guess(y)) / max(self._changed(again), 1e-6)
 
-    @torch.no_grad()
     def _gains(self) -> bool:
         """Whether the restorer is likely nearer to clean images than the universal one.
 
@@ -255,11 +251,13 @@ class _Candidate:
         """
         if self.prior.restorer is None:
             return True
-        clean = self.bank[:JUDGES]
-        simulated = self.so_far.simulate(clean, torch.Generator().manual_seed(self.seed))
-        left, usual = self._left(self.y, simulated)
-        off = _apart(self.so_far.guess(simulated), clean) + UNSEEN * max(left - usual, 0.0)
-        return off < _apart(Damage.universal(self.prior).guess(simulated), clean)
+        damage, clean = self.so_far, self.bank[:JUDGES]
+        simulated = damage.simulate(clean, torch.Generator().manual_seed(self.seed))
+        again = damage.guess(simulated)
+        further = max(self._changed(damage.guess(self.y)) - self._changed(again), 0.0)
+        off = functional.mse_loss(again, clean).item() + UNSEEN * further
+        universal = Damage.universal(self.prior).guess(simulated)
+        return off < functional.mse_loss(universal, clean).item()
 
     @property
     def wrong(self) -> bool:
@@ -267,14 +265,10 @@ class _Candidate:
         return self.contradicted or self.simulated >= self.limit
 
     def outcome(self) -> Damage:
-        """The damage with its restorer; observations are asked again only where it is trusted."""
+        """The damage with its restorer; observations are asked again only where it is exact."""
         if self.misfit < self.exact and not self.wrong:
             return replace(self._with_slack(self.generator), misfit=self.misfit)
         return replace(self.so_far, misfit=self.misfit)
-
-
-def _apart(a: Tensor, b: Tensor) -> float:
-    return float((a - b).square().mean())
 
 
 def expected_error(damage: Damage, images: Tensor, generator: torch.Generator) -> float:

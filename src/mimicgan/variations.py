@@ -30,8 +30,9 @@ def matched(
         # Beside what is covered there may be a pattern, or none that was not there before.
         for each in (signed, damage):
             hidden = covered(each, bare, y)
-            if hidden is not None:
-                yield hidden
+            if hidden is None:
+                break
+            yield hidden
     yield same_place(damage, x, y)
     yield same_greys(damage, x, y)
     yield same_greys(damage, x, y, falling=True)
