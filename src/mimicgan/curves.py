@@ -63,18 +63,22 @@ def by_number(
     prior: Prior,
     settings: Settings,
     numbers: Sequence[int],
+    at_once: Tensor,
     callback: Callable[[int, Step], None],
 ) -> Curve:
     """Restore the first of the images (n, c, h, w) in [0, 1] in batches of each of ``numbers``.
 
-    A number has up to ``BATCHES`` batches, as many as n images fill. ``clean`` only measures. The
-    callback also gets the number at work.
+    A number has up to ``BATCHES`` batches, as many as n images fill; ``at_once`` is what these
+    settings restored of all n as one batch. ``clean`` only measures. The callback also gets the
+    number at work.
     """
     curve = Curve(name, observations=list(numbers))
     for number in numbers:
         batches = min(BATCHES, len(observed) // number)
         found = [
-            restore(part, prior, settings, callback=partial(callback, number)).images
+            at_once
+            if number == len(observed)
+            else restore(part, prior, settings, callback=partial(callback, number)).images
             for part in torch.split(observed[: batches * number], number)
         ]
         curve.psnrs.append(float(psnr(torch.cat(found), clean[: batches * number]).mean()))

@@ -146,9 +146,10 @@ class Figures(PriorFlags):
                     if self.observations and method in LEARNING:
                         with screen.progress(f"{name}, by number", None) as advance:
                             see = partial(_told, shown(advance))
+                            numbers, whole = self.observations, result.images
                             numbered.append(
                                 by_number(
-                                    name, observed, clean, prior, settings, self.observations, see
+                                    name, observed, clean, prior, settings, numbers, whole, see
                                 )
                             )
                 shown_rows.append(("clean", clean))
