@@ -153,7 +153,17 @@ def test_an_npz_must_say_which_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=array, b=array)
     assert 'call the one with the images "images"' in refused(tmp_path / "two.npz")
     np.savez(tmp_path / "one.npz", images=array, labels=np.zeros(1))
-    assert read_images(tmp_path / "one.npz", GREY).images.shape == (1, *GREY)
+    found = read_images(tmp_path / "one.npz", GREY)
+    assert found.images.shape == (1, *GREY)
+    assert found.notes == ["arrays beside the images left out: labels"]
+    (tmp_path / "out").mkdir()
+    np.savez(tmp_path / "other.npz", array)
+    found = read_images(tmp_path / "other.npz", GREY)
+    assert found.notes == []
+    write_like(tmp_path / "out", found, found.images)
+    with np.load(tmp_path / "out" / "other.npz") as back:
+        assert list(back) == ["arr_0"]
+        assert np.array_equal(back["arr_0"], array)
 
 
 def test_what_takes_too_much_as_float32_is_refused_before_it_is_unpacked(

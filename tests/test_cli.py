@@ -47,9 +47,13 @@ def test_corrupt(tmp_path: Path, prior_folder: str, capsys: pytest.CaptureFixtur
         capsys, "corrupt", "sample", tmp_path / "c", "--kind", "unseen:gamma:huge"
     )
     assert "--kind" in mistake(capsys, "corrupt", "sample", tmp_path / "c")
+    own = ("corrupt", tmp_path / "dropped", tmp_path / "c", "--kind", "dropped", "--prior", "g.pt2")
+    assert "--image-shape" in mistake(capsys, *own)
+    assert call(*own, "--image-shape", "3", "32", "20") == 0
+    assert read_images(tmp_path / "c", (3, 32, 20)).notes == []
     own = ("corrupt", "sample", prior_folder, "--kind", "dropped", "--overwrite")
     assert "choose" in mistake(capsys, *own, "--prior", prior_folder)
-    assert listing(tmp_path) == ["b", "dropped", "unseen-gamma-high"]
+    assert listing(tmp_path) == ["b", "c", "dropped", "unseen-gamma-high"]
 
 
 def test_the_word_sample_is_never_taken_for_a_file(

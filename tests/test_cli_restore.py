@@ -173,6 +173,9 @@ def test_restore_refuses_bad_input(
     assert "leave --output out" in told(folder, "--output", "realism")
     assert "leave --output out" in told(folder, "--output", "fidelity", "--method", "pgd")
     assert "--method auto" in told(folder, "--damage", str(tmp_path / "d"))
+    among = ("--method", "auto", "--save-damage", str(folder / "new"))
+    assert "lies among them" in told(folder, *among)
+    assert "add --classify" in told(folder, "--classify-range", "-1", "1")
     assert listing(tmp_path) == ["in", "nan.npy"]
 
 

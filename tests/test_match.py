@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mimicgan import restore as package_restore
+from mimicgan.commands.progress import expected_steps
 from mimicgan.damage import ComposedDamage, knots
 from mimicgan.errors import UserError
 from mimicgan.first_guess import FirstGuesses, main_move
@@ -603,6 +604,21 @@ def test_a_prior_without_restorer_says_what_it_needs_or_repeats(fashion) -> None
     assert torch.equal(first.images, again.images)
 
 
+def test_the_bar_counts_the_steps_of_a_restorer_that_starts_from_nothing(prior) -> None:
+    y = torch.rand((5, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    always = replace(TINY, attempts=1, good_misfit=0, misfit_limit=1e9)
+    numbers = replace(always, restorer_steps=200, fresh_steps=200)
+    settings = Settings(match=numbers, output="fidelity")
+    for each in (prior, replace(prior, restorer=None)):
+        steps = len(package_restore(y, each, settings).history)
+        expected = expected_steps(settings, y, fresh=each.restorer is None)
+        assert expected == pytest.approx(steps, rel=0.2)
+    # Large images have a restorer of fewer steps.
+    large = expected_steps(settings, torch.zeros(5, 3, 64, 64))
+    assert large is not None
+    assert large < expected_steps(settings, y)
+
+
 class Negative(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return -x
@@ -624,6 +640,17 @@ def test_realism_looks_for_images_of_the_generator(prior) -> None:
     assert damage.surrogate.training
     assert plain.latents is None
     torch.testing.assert_close(plain.images, (truth + 1) / 2)
+
+
+def test_realism_asks_the_restorer_where_nothing_tells_of_the_damage(prior) -> None:
+    truth = prior.sample(4, torch.Generator().manual_seed(7))
+    y = -truth.clamp(-0.5, 1)
+    # As a supervised restorer is kept; a prior whose own one changes nothing wants its images.
+    damage = Damage(nn.Identity(), Negative())
+    same = replace(prior, restorer=Negative())
+    result = package_restore((1 + y) / 2, same, Settings(output="realism"), damage=damage)
+    off = [(result.images * 2 - 1 - goal).square().mean() for goal in (-y, y)]
+    assert off[0] < off[1] / 4
 
 
 @pytest.mark.parametrize(("error", "sharp"), [(10.0, True), (1e-6, False), (None, False)])

@@ -17,7 +17,7 @@ from mimicgan.errors import UserError
 from mimicgan.match_settings import MatchSettings
 from mimicgan.pretrained import load_prior
 from mimicgan.restore import Settings, restore
-from mimicgan.web import render, server
+from mimicgan.web import guard, render, server
 from mimicgan.web.batch import Picture, sampled, uploaded
 from mimicgan.web.jobs import Job, Runner
 from mimicgan.web.limits import MEGABYTE, Limits
@@ -55,10 +55,12 @@ def answer(root: Path, method: str, path: str, **headers: str) -> dict[str, Any]
     async def send(message: Any) -> None:
         told.append(message)
 
+    headers = {"host": "localhost:7860", **headers}
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": sent}
     limits = Limits(megabytes=1)
-    asyncio.run(server.Guard(page, limits, Visitors(root, limits))(scope, receive, send))
+    names = server.Door().names
+    asyncio.run(guard.Guard(page, limits, Visitors(root, limits), names)(scope, receive, send))
     return told[0]
 
 
@@ -77,11 +79,26 @@ def test_the_page_takes_what_it_sends_itself_and_nothing_else(tmp_path: Path) ->
         assert answered(tmp_path, "POST", f"/gradio_api/{path}") == 404
 
 
+def test_no_address_is_fetched_for_anybody(tmp_path: Path) -> None:
+    for place in ("file=https://x.org/a", "file/https://x.org/a", "file/a.png", "proxy=https://x"):
+        assert answered(tmp_path, "GET", f"/gradio_api/{place}") == 404
+    assert answered(tmp_path, "GET", "/gradio_api/file=/tmp/x/a.png") == 200
+
+
+def test_a_name_that_is_not_this_computers_is_refused(tmp_path: Path) -> None:
+    for name in ("localhost", "127.0.0.1:7860", "[::1]:7860"):
+        assert answered(tmp_path, "GET", "/", host=name) == 200
+    for name in ("rebound.example:7860", "", "localhost.example"):
+        assert answered(tmp_path, "GET", "/", host=name) == 403
+    assert server.Door(users={"a": "b"}).names is None
+    assert server.Door("0.0.0.0").names is None
+
+
 def test_an_upload_that_would_fill_the_disk_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for free, status in ((MEGABYTE, 200), (MEGABYTE - 1, 503)):
-        monkeypatch.setattr(server, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        monkeypatch.setattr(guard, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert answered(tmp_path, "POST", "/gradio_api/upload") == status
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ class ArrayForm:
     layout: str
     """nchw, nhwc or nhw."""
     dtype: str
+    key: str = KEY
+    """What the images are called in a .npz."""
+    beside: tuple[str, ...] = ()
+    """Other arrays of a .npz, which do not come back."""
 
 
 def is_array_file(path: Path) -> bool:
@@ -64,8 +69,9 @@ def read_array_file(
             )
         return layout
 
+    keys = [KEY]
     if path.suffix.lower() in (".npy", ".npz"):
-        array: NDArray[Any] = _read_numpy(path, check)
+        array, keys = _read_numpy(path, check)
         kind = path.suffix.lower()[1:]
     else:
         array = read_idx(path, check)
@@ -90,7 +96,8 @@ def read_array_file(
         check_images(images, shape)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    return images.clamp(0, 1), ArrayForm(path.name, kind, layout, array.dtype.name), total
+    form = ArrayForm(path.name, kind, layout, array.dtype.name, keys[0], tuple(keys[1:]))
+    return images.clamp(0, 1), form, total
 
 
 def write_array_file(folder: Path, form: ArrayForm, images: Tensor) -> None:
@@ -108,14 +115,20 @@ def write_array_file(folder: Path, form: ArrayForm, images: Tensor) -> None:
     if form.kind == "npy":
         np.save(content, pixels)
     elif form.kind == "npz":
-        np.savez_compressed(content, images=pixels)
+        # numpy's writer has names of its own, which a key must not be.
+        with (
+            ZipFile(content, "w", ZIP_DEFLATED) as archive,
+            archive.open(f"{form.key}.npy", "w", force_zip64=True) as file,
+        ):
+            npy_format.write_array(file, pixels, allow_pickle=False)
     else:
         raw = idx_bytes(pixels)
         content.write(gzip.compress(raw, mtime=0) if form.kind == "idx.gz" else raw)
     (folder / form.name).write_bytes(content.getbuffer())
 
 
-def _read_numpy(path: Path, check: Check) -> NDArray[Any]:
+def _read_numpy(path: Path, check: Check) -> tuple[NDArray[Any], list[str]]:
+    """The images, and what arrays are called: that of the images first."""
     try:
         # Opened here: numpy leaves a damaged .npz open.
         with path.open("rb") as file:
@@ -125,7 +138,7 @@ def _read_numpy(path: Path, check: Check) -> NDArray[Any]:
                     return _only_array(path, archive, check)
         # Mapped, so that a wrong shape is noticed before the content is read.
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array
+        return array, [KEY]
     except UserError:
         raise
     except MemoryError as error:
@@ -142,7 +155,7 @@ def _read_numpy(path: Path, check: Check) -> NDArray[Any]:
         raise UserError(f"{path} is damaged ({error}); save it again") from error
 
 
-def _only_array(path: Path, archive: Any, check: Check) -> NDArray[Any]:
+def _only_array(path: Path, archive: Any, check: Check) -> tuple[NDArray[Any], list[str]]:
     keys = list(archive.files)
     if KEY not in keys and len(keys) != 1:
         raise UserError(
@@ -159,8 +172,7 @@ def _only_array(path: Path, archive: Any, check: Check) -> NDArray[Any]:
         version = npy_format.read_magic(file)
         if version in HEADERS:
             check(HEADERS[version](file)[0])
-    array: NDArray[Any] = archive[key]
-    return array
+    return archive[key], [key, *(other for other in keys if other != key)]
 
 
 def _layout(path: Path, got: tuple[int, ...], shape: tuple[int, int, int]) -> str:

@@ -128,7 +128,8 @@ class Work:
         if self.learns and known is None and self._too_few(len(images)):
             told = (
                 f"{{}} is one of fewer than {self.settings.match.fewest} pictures, and the prior "
-                "has no restorer; give it one with `mimicgan train restorer`"
+                "has no restorer; give more, or a prior by `mimicgan train gan`, to which "
+                "`mimicgan train restorer` adds one"
             )
             if self.strict:
                 raise UserError(told.format(next(iter(images))))

@@ -118,7 +118,7 @@ def output_folder(
                 raise
             raise UserError(
                 f"cannot write {out}: {error.strerror}; free some space or choose another "
-                "output folder (nothing was changed)"
+                "output folder (it is as it was)"
             ) from error
     finally:
         if partial is not None:
@@ -160,8 +160,8 @@ def _refuse_existing(out: Path, overwrite: bool) -> None:
     inner = next((entry for entry in entries if entry.is_dir()), None)
     if inner is not None:
         raise UserError(
-            f"the output {out} holds a folder ({inner.name}) that this program did not make; "
-            "choose another output folder"
+            f"the output {out} holds a folder ({inner.name}), and only results without one are "
+            "replaced; choose another output folder, or delete it yourself"
         )
 
 

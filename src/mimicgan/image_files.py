@@ -122,7 +122,10 @@ def read_images(
     if len(files) == 1 and files[0].suffix.lower() not in FORMATS and is_array_file(files[0]):
         images, form, total = read_array_file(files[0], shape, count)
         names = [f"{form.name}[{index}]" for index in range(len(images))]
-        return ImageSet(names, images, left_out(len(images), total), form)
+        notes = left_out(len(images), total)
+        if form.beside:
+            notes.append(f"arrays beside the images left out: {', '.join(form.beside[:5])}")
+        return ImageSet(names, images, notes, form)
     pictures, notes = picture_files(source)
     total, pictures = len(pictures), pictures[:count]
     notes += left_out(len(pictures), total)

@@ -47,8 +47,9 @@ class Damage:
         """
         if prior.restorer is None:
             raise UserError(
-                f"the prior {prior.name!r} has no restorer, which is needed here; give it one with "
-                "`mimicgan train restorer`, or give 4 observations or more and the method auto"
+                f"the prior {prior.name!r} has no restorer, which is needed here; give 4 "
+                "observations or more and the method auto, or a prior by `mimicgan train gan`, to "
+                "which `mimicgan train restorer` adds one"
             )
         return cls(nn.Identity(), prior.restorer, own=False)
 

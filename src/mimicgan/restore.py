@@ -172,7 +172,9 @@ def restore(
             forced = settings.output == "realism" and not damage.undamaged
             error = damage.error if fitted and settings.output == "auto" else None
             if forced or error is not None:
-                goal, known = (y, damage) if damage.own else (images, Damage.universal(prior))
+                # What tells nothing of the damage cannot turn images into the observations.
+                told = damage.own and damage.describes
+                goal, known = (y, damage) if told else (images, Damage.universal(prior))
                 z = realistic(goal, images, known, prior, settings.seed, settings.batch, note)
                 sharp = prior.images_of(z)
                 if error is None or expressed(images, sharp, error):

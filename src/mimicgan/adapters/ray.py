@@ -147,10 +147,11 @@ class _Ray:
     """Chunks as Ray tasks."""
 
     def __init__(self, ray: Any, work: Work, threads: int) -> None:
-        self._ray, self._threads, self._size = ray, threads, 0
+        self._ray, self._threads = ray, threads
         self._shared = ray.put((work.prior, work.settings, work.strict))
         self._known: WeakKeyDictionary[Known, Any] = WeakKeyDictionary()
-        self._under_way: dict[Future[Restored], Any] = {}
+        # With the bytes of its pictures: Ray's own thread takes out what has landed.
+        self._under_way: dict[Future[Restored], tuple[Any, int]] = {}
         self._task = ray.remote(_restored).options(
             num_cpus=threads, max_retries=RETRIES, scheduling_strategy="SPREAD"
         )
@@ -164,7 +165,8 @@ class _Ray:
             )
 
     def room(self, held: int) -> bool:
-        return held == 0 or (held < AHEAD * self._slots() and self._size < IN_FLIGHT)
+        size = sum(size for _, size in list(self._under_way.values()))
+        return held == 0 or (held < AHEAD * self._slots() and size < IN_FLIGHT)
 
     def submit(self, chunk: Chunk, known: Known | None) -> "Future[Restored]":
         contents = {name: _content(path) for name, path in chunk.files}
@@ -181,19 +183,13 @@ class _Ray:
             contents,
         )
         future: Future[Restored] = ref.future()
-        self._under_way[future] = ref
-        self._size += size
-
-        def landed(done: Future[Restored]) -> None:
-            self._size -= size
-            self._under_way.pop(done, None)
-
-        future.add_done_callback(landed)
+        self._under_way[future] = (ref, size)
+        future.add_done_callback(lambda done: self._under_way.pop(done, None))
         return future
 
     def stop(self) -> None:
         """End what is still under way."""
-        for ref in list(self._under_way.values()):
+        for ref, _ in list(self._under_way.values()):
             self._ray.cancel(ref, force=True)
 
     def _slots(self) -> int:

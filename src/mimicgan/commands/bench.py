@@ -213,4 +213,5 @@ def _peak(*, children: bool = False) -> int | None:
     except ImportError:
         return None
     who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
-    return resource.getrusage(who).ru_maxrss // 1024
+    # In bytes on macOS, in thousands of them elsewhere.
+    return resource.getrusage(who).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)

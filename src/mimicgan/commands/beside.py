@@ -19,7 +19,7 @@ def inside(path: Path, out: Path) -> bool:
 
 def check_target(path: Path, out: Path, inputs: list[Path], *, overwrite: bool) -> None:
     """UserError unless the file ``path`` can be written, in ``out`` or elsewhere, and is neither a
-    file of the result nor one of the ``inputs``."""
+    file of the result nor one of the ``inputs``, nor lies in one."""
     if path.is_dir() or (path.exists() and not overwrite):
         raise UserError(f"{path} exists; choose another file or replace it with --overwrite")
     if not inside(path, out):
@@ -28,8 +28,8 @@ def check_target(path: Path, out: Path, inputs: list[Path], *, overwrite: bool) 
         raise UserError(f"{path} is the name of a file of the result; choose another")
     if _in_the_way(path, out):
         raise UserError(f"{path} is in the way of OUT, a folder; choose another file")
-    if resolved(path) in [resolved(each) for each in inputs]:
-        raise UserError(f"{path} is an input; choose another file")
+    if _among(path, inputs):
+        raise UserError(f"{path} is an input, or lies among them; choose another file")
 
 
 def check_watch(
@@ -48,11 +48,17 @@ def check_watch(
         raise UserError(f"--watch {path} lies in OUT, which appears at the end; put it elsewhere")
     if _in_the_way(path, out):
         raise UserError(f"--watch {path} is in the way of OUT, a folder; name another file")
-    if {resolved(path) for path in inputs} & {whole, *whole.parents}:
+    if _among(path, inputs):
         raise UserError(f"--watch {path} is an input, or lies among them; name another file")
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; choose another file or replace it with --overwrite")
     check_writable(path, f"--watch {path}")
+
+
+def _among(path: Path, inputs: list[Path]) -> bool:
+    """Whether ``path`` is one of the ``inputs``, or lies in one that is a folder."""
+    whole = resolved(path)
+    return not {whole, *whole.parents}.isdisjoint(map(resolved, inputs))
 
 
 def _in_the_way(path: Path, out: Path) -> bool:

@@ -17,6 +17,7 @@ from mimicgan.errors import UserError, check_seed
 from mimicgan.files import output_folder
 from mimicgan.image_files import counted, write_like
 from mimicgan.pretrained import prior_shape
+from mimicgan.user_program import is_user_generator
 
 UNSEEN_PREFIX = "unseen"
 
@@ -45,6 +46,8 @@ class Corrupt(OutputFlags):
     """Only the first so many images."""
     prior: str = "fashion-mnist"
     """The prior that will restore them: the images are made to fit its size."""
+    image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None
+    """Channels, height and width to fit instead, as for a generator of your own."""
     overwrite: bool = False
     """Replace OUT if it exists."""
 
@@ -58,7 +61,7 @@ class Corrupt(OutputFlags):
             return
         if not (self.source and self.out and self.kind):
             raise UserError("name IN, OUT and --kind; `mimicgan corrupt --list` shows the kinds")
-        shape = SAMPLE_SHAPE if is_sample(self.source) else prior_shape(self.prior)
+        shape = self._shape()
         inputs = [*inputs_of(self.source), *files_of(self.prior)]
         with output_folder(self.out, overwrite=self.overwrite, inputs=inputs) as to:
             found = images_of(self.source, shape, self.count)
@@ -77,6 +80,17 @@ class Corrupt(OutputFlags):
                 "notes": found.notes,
             }
         )
+
+    def _shape(self) -> tuple[int, int, int]:
+        if is_sample(self.source):
+            return SAMPLE_SHAPE
+        if self.image_shape is not None:
+            if min(self.image_shape) < 1:
+                raise UserError("--image-shape is channels, height and width; give 1 or more each")
+            return self.image_shape
+        if is_user_generator(Path(self.prior)):
+            raise UserError(f"{self.prior} does not say what it makes; give --image-shape as well")
+        return prior_shape(self.prior)
 
 
 def damaged(kind: str, images: Tensor, generator: torch.Generator) -> Tensor:

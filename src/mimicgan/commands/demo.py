@@ -125,7 +125,7 @@ class Demo(ComputeFlags):
                 settings = Settings(
                     method, self.seed, mimic=self.mimic, pgd=self.pgd, match=self.match
                 )
-                total = expected_steps(settings, len(used))
+                total = expected_steps(settings, used)
                 with screen.progress(f"{damage}: {LABELS[method]}", total) as advance:
                     result = restore(used, prior, settings, callback=shown(advance))
                 images = result.images

@@ -38,8 +38,9 @@ LEARNING: set[Method] = {"mimicgan", "auto"}
 class Figures(PriorFlags):
     """Draw the paper's figures: quality while Algorithm 1 alternates, and a grid of all methods.
 
-    OUT gets alternations.png (figure 1b), recovery.png (figure 2), loss.png (figure 5), with
-    --observations also observations.png, and figures.json with every number and setting. The clean
+    OUT gets recovery.png (figure 2), for pgd and mimicgan alternations.png (figure 1b) and loss.png
+    (figure 5), with --observations observations.png, and figures.json with every number and
+    setting. The clean
     images are damaged, and measure; no method sees them. Needs matplotlib: pip install
     'mimicgan[plot]'.
 
@@ -132,7 +133,7 @@ class Figures(PriorFlags):
                     )
                     label = LABELS[method]
                     name = f"{kind}, {label}"
-                    total = expected_steps(settings, len(clean))
+                    total = expected_steps(settings, clean, fresh=prior.restorer is None)
                     with screen.progress(f"{kind}: {label}", total) as advance:
                         if method in ("pgd", "mimicgan"):
                             curve, result = traced(name, observed, clean, prior, settings)

@@ -16,19 +16,21 @@ from mimicgan.presets import REALISM
 from mimicgan.restore import Settings
 
 
-def expected_steps(settings: Settings, count: int) -> int | None:
-    """About how many updates the method will report; None where it makes none."""
+def expected_steps(settings: Settings, observed: Tensor, *, fresh: bool = False) -> int | None:
+    """About how many updates the method will report for images (n, c, h, w); None where it makes
+    none. ``fresh``: the prior has no restorer to start from."""
+    count, channels, height, width = observed.shape
     parts = -(-count // settings.batch)
     sharpening = parts * REALISM.iterations if settings.output != "fidelity" else 0
     if settings.method == "auto" and count >= settings.match.fewest:
-        # The number of steps does not depend on the shape.
-        match = settings.match.sized((1, 28, 28), count)
+        match = settings.match.sized((channels, height, width), count)
         # Drawn ones, the nearest of them again, and variations: drawn anew, turned and matched.
         alike = 6 * (1 + match.parents // 2)
         search = match.draws + 4 * match.parents + match.rounds * (match.children + 18 + alike)
         fit = match.starts * match.short_steps + 2 * match.long_steps
         # Some of the simpler damages that are tried get steps, most do not.
-        return search + fit + 4 * match.pruning_steps + match.restorer_steps + sharpening
+        trained = match.fresh_steps if fresh else match.restorer_steps
+        return search + fit + 4 * match.pruning_steps + trained + sharpening
     if settings.method in ("auto", "universal"):
         return sharpening if settings.output == "realism" else None
     own = settings.mimic if settings.method == "mimicgan" else settings.pgd

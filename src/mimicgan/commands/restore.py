@@ -74,11 +74,12 @@ class Restore(PriorFlags):
     watch: Annotated[Path | None, PATH] = None
     """Rewrite this picture (.png) every few seconds while the restoration builds up."""
     damage: Annotated[Path | None, PATH] = None
-    """Use the damage that --save-damage wrote, for new images (even one) of the same source."""
+    """Use the damage that --save-damage wrote, for new images (even one) of the same source. With
+    --output auto they are the restorer's own, never the generator's sharper ones."""
     group_by: Annotated[GroupBy | None, GROUP_BY] = None
     """For large folders, subfolders included: learn one damage for each folder, for each prefix of
     the names, or for all; apply it chunk by chunk into OUT. Killed at any moment, the same command
-    goes on where it was."""
+    goes on where it was. As with --damage the images are the restorer's own."""
     engine: Literal["here", "ray"] = "here"
     """With --group-by: work in this process, or by Ray on all processors, 256 pictures at a time
     on each (with --threads N on N of them). Other machines need no shared folder."""
@@ -98,6 +99,8 @@ class Restore(PriorFlags):
     def after_interrupt(self) -> str:
         if self.group_by is not None:
             return "what is done stays done; run the same again to go on"
+        if self.watch is not None:
+            return f"nothing was written but the preview {self.watch}"
         return super().after_interrupt
 
     def run(self) -> None:
@@ -128,7 +131,8 @@ class Restore(PriorFlags):
                 model = any_classifier(self.classify, prior, self.classify_range)
                 # Now: a classifier that takes fewer images fails before the run, not after it.
                 before = predictions(model, found.images)
-            total = None if known else expected_steps(self.settings, len(found.images))
+            fresh = prior.restorer is None
+            total = None if known else expected_steps(self.settings, found.images, fresh=fresh)
             with screen.progress(f"restoring {counted(len(found.images))}", total) as advance:
                 result = restore(
                     found.images,
@@ -224,6 +228,8 @@ class Restore(PriorFlags):
             )
         if self.strict and self.group_by is None:
             raise UserError("--strict is for --group-by; without it every bad file is an error")
+        if self.classify is None and self.classify_range != (0.0, 1.0):
+            raise UserError("--classify-range is that of a classifier; add --classify")
         if self.damage is not None and self.settings.method != "auto":
             raise UserError("--damage is for --method auto; leave one of the two out")
         if self.watch is not None:

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -56,8 +55,8 @@ class Serve(ComputeFlags):
         # Imported here: other commands do without a server.
         from mimicgan.web.server import Door, serve
 
-        users = self._users()
-        if not users and not _own(self.host):
+        door = Door(self.host, self.port, self._users())
+        if not door.users and not door.own:
             screen.warn(
                 f"whoever reaches {self.host} can use the page; --auth-file asks for a password"
             )
@@ -66,7 +65,7 @@ class Serve(ComputeFlags):
             screen.say(f"open {address} in a browser; Ctrl-C ends it")
             screen.result({"command": "serve", "address": address})
 
-        serve(Door(self.host, self.port, users), self.priors, self.quick, self.limits, ready)
+        serve(door, self.priors, self.quick, self.limits, ready)
 
     def _users(self) -> dict[str, str] | None:
         given = os.environ.get(VARIABLE, "")
@@ -93,10 +92,3 @@ class Serve(ComputeFlags):
         if not users:
             raise UserError("no USER:PASSWORD was given; write at least one line of them")
         return users
-
-
-def _own(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

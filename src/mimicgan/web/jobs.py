@@ -111,7 +111,7 @@ class Job:
     @property
     def total(self) -> int | None:
         """About how many updates there will be; None where there are none."""
-        return expected_steps(self.settings, len(self.batch.found.images))
+        return expected_steps(self.settings, self.batch.found.images)
 
     def seconds_left(self) -> float | None:
         """About how long it will take yet; None where nobody knows."""

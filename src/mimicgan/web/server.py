@@ -5,27 +5,22 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from hmac import compare_digest
+from ipaddress import ip_address
 from pathlib import Path
-from shutil import disk_usage
 from typing import Any
 
 from mimicgan.errors import UserError, needed
 from mimicgan.match_settings import MatchSettings
 from mimicgan.pretrained import load_card, load_prior, prior_shape
 from mimicgan.restore import Settings
+from mimicgan.web.guard import Guard
 from mimicgan.web.jobs import Runner
-from mimicgan.web.limits import MEGABYTE, Limits
+from mimicgan.web.limits import Limits
 from mimicgan.web.visitors import Visitors
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -33,23 +28,6 @@ OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """What keeps gradio and its libraries from calling home."""
-POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "worker-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
-HEADERS = {
-    b"content-security-policy": POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-}
-SMALL = MEGABYTE
-"""Bytes of a request that is no upload."""
-POSTS = ("/login", "/upload", "/queue/join", "/run/predict", "/cancel", "/reset")
-"""Where the page itself sends to. More that gradio takes leaves files behind."""
-FULL = 20
-"""Uploads of the greatest size that may lie on the disk at once."""
 READABLE = {
     "body_text_color_subdued": "*neutral_500",
     "block_label_text_color": "*primary_600",
@@ -74,97 +52,26 @@ class Door:
     users: Mapping[str, str] | None = None
     """Name -> password; None lets everybody in."""
 
+    @property
+    def own(self) -> bool:
+        """Whether only this computer can knock."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """What a browser on this computer may call it; None where others can come in, or a
+        password keeps strangers out."""
+        if self.users or not self.own:
+            return None
+        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host})
+
     def admits(self, name: str, password: str) -> bool:
         """Whether this is a known name with its password; takes equally long for all."""
         known = (self.users or {}).get(name, "")
         return compare_digest(known.encode(), password.encode()) and known != ""
-
-
-class Guard:
-    """Stands before the page: refuses what is too large, comes from other sites, or would have the
-    server fetch things."""
-
-    def __init__(self, app: App, limits: Limits, visitors: Visitors) -> None:
-        self._app, self._limits, self._visitors = app, limits, visitors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path, asks = scope["path"].rstrip("/"), scope["method"] in ("GET", "HEAD")
-        if "/proxy=" in path or "/file=http" in path or not (asks or path.endswith(POSTS)):
-            await _answer(send, 404, "not found")
-            return
-        headers = dict(scope["headers"])
-        if not asks and headers.get(b"sec-fetch-site") == b"cross-site":
-            await _answer(send, 403, "Another site sent this; open the page itself")
-            return
-        upload = path.endswith("/upload")
-        most = self._limits.upload + SMALL if upload else SMALL
-        told = f"An upload may have {self._limits.megabytes} MB in all, and this one has more"
-        size = headers.get(b"content-length", b"0")
-        if not size.isdigit() or int(size) > most:
-            # A browser that cannot send all of it does not read the answer either.
-            if size.isdigit() and int(size) < FULL * self._limits.upload:
-                await _drained(receive)
-            await _answer(send, 413, told)
-            return
-        if upload and self._full():
-            await _answer(send, 503, "No room for uploads at the moment; try again in two minutes")
-            return
-        got = 0
-        begun = False
-
-        async def counted() -> Message:
-            nonlocal got
-            message = await receive()
-            got += len(message.get("body", b""))
-            if got > most:
-                raise _TooMuch
-            return message
-
-        async def guarded(message: Message) -> None:
-            nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                message["headers"] = [*message.get("headers", ()), *HEADERS.items()]
-                if "/file=" in path:
-                    # What is removed here stays in no browser or proxy either.
-                    message["headers"].append((b"cache-control", b"no-store"))
-            await send(message)
-
-        try:
-            await self._app(scope, counted, guarded)
-        except _TooMuch:
-            if not begun:
-                await _answer(send, 413, told)
-
-    def _full(self) -> bool:
-        if disk_usage(self._visitors.root).free < self._limits.upload:
-            return True
-        sizes = 0
-        for path in self._visitors.uploads():
-            try:
-                sizes += path.stat().st_size
-            except OSError:
-                continue
-        return sizes > FULL * self._limits.upload
-
-
-class _TooMuch(Exception):  # noqa: N818
-    """More bytes came than were announced or are allowed."""
-
-
-async def _drained(receive: Receive) -> None:
-    message: Message = {"type": "http.request", "more_body": True}
-    while message["type"] == "http.request" and message.get("more_body"):
-        message = await receive()
-
-
-async def _answer(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS.items()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})
 
 
 def serve(
@@ -243,7 +150,7 @@ def _app(blocks: Any, door: Door, limits: Limits, visitors: Visitors) -> Any:
     fonts = [gr.themes.Font(name) for name in ("system-ui", "sans-serif")]
     mono = [gr.themes.Font(name) for name in ("ui-monospace", "monospace")]
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, limits=limits, visitors=visitors)
+    app.add_middleware(Guard, limits=limits, visitors=visitors, names=door.names)
     # Only for a page that says so gradio refuses the server's own files as values of its parts:
     # launch() sets both, mounting neither.
     blocks.has_launched = blocks.is_running = True
