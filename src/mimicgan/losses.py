@@ -32,7 +32,7 @@ def energy_distance(a: Tensor, b: Tensor, within: Tensor | None = None) -> Tenso
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances (n, m) between the rows of a (n, k) and b (m, k), smooth at zero."""
-    squares = a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
+    squares = a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * (a @ b.T)
     # The root has no gradient at zero, and rounding may fall below it.
     return (squares.clamp(min=0) + 1e-6 * a.shape[1]).sqrt()
 
