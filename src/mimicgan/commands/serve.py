@@ -20,8 +20,9 @@ VARIABLE = "MIMICGAN_AUTH"
 class Serve(ComputeFlags):
     """Serve a web page that restores pictures; nothing of it comes from elsewhere.
 
-    Ctrl-C ends it. Only this computer can open it unless --host says otherwise; then give it a
-    password, and put a server that speaks HTTPS in front of it.
+    Ctrl-C ends it. Only this computer can open it, as localhost or 127.0.0.1, unless --host says
+    otherwise; then, and behind another server, give it a password, and put a server that speaks
+    HTTPS in front of it.
 
     Examples:
       mimicgan serve
