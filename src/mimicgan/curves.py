@@ -75,12 +75,12 @@ def by_number(
     curve = Curve(name, observations=list(numbers))
     for number in numbers:
         batches = min(BATCHES, len(observed) // number)
-        found = [
-            at_once
-            if number == len(observed)
-            else restore(part, prior, settings, callback=partial(callback, number)).images
-            for part in torch.split(observed[: batches * number], number)
-        ]
+        parts = torch.split(observed[: batches * number], number)
+        see = partial(callback, number)
+        if number == len(observed):
+            found = [at_once]
+        else:
+            found = [restore(part, prior, settings, callback=see).images for part in parts]
         curve.psnrs.append(float(psnr(torch.cat(found), clean[: batches * number]).mean()))
     return curve
 

@@ -9,7 +9,7 @@ import tyro
 from rich.table import Table
 from torch import Tensor
 
-from mimicgan.commands.flags import INTEGER, OutputFlags
+from mimicgan.commands.flags import INTEGER, SHAPE, OutputFlags
 from mimicgan.commands.sources import SAMPLE_SHAPE, files_of, images_of, inputs_of, is_sample
 from mimicgan.corruptions import CORRUPTIONS, FACE_CORRUPTIONS
 from mimicgan.corruptions import corrupt as apply_corruption
@@ -46,7 +46,7 @@ class Corrupt(OutputFlags):
     """Only the first so many images."""
     prior: str = "fashion-mnist"
     """The prior that will restore them: the images are made to fit its size."""
-    image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None
+    image_shape: Annotated[tuple[int, int, int] | None, SHAPE] = None
     """Channels, height and width to fit instead, as for a generator of your own."""
     overwrite: bool = False
     """Replace OUT if it exists."""
@@ -82,12 +82,12 @@ class Corrupt(OutputFlags):
         )
 
     def _shape(self) -> tuple[int, int, int]:
-        if is_sample(self.source):
-            return SAMPLE_SHAPE
         if self.image_shape is not None:
             if min(self.image_shape) < 1:
                 raise UserError("--image-shape is channels, height and width; give 1 or more each")
             return self.image_shape
+        if is_sample(self.source):
+            return SAMPLE_SHAPE
         if is_user_generator(Path(self.prior)):
             raise UserError(f"{self.prior} does not say what it makes; give --image-shape as well")
         return prior_shape(self.prior)

@@ -40,9 +40,8 @@ class Figures(PriorFlags):
 
     OUT gets recovery.png (figure 2), for pgd and mimicgan alternations.png (figure 1b) and loss.png
     (figure 5), with --observations observations.png, and figures.json with every number and
-    setting. The clean
-    images are damaged, and measure; no method sees them. Needs matplotlib: pip install
-    'mimicgan[plot]'.
+    setting. The clean images are damaged, and measure; no method sees them. Needs matplotlib: pip
+    install 'mimicgan[plot]'.
 
     Examples:
       mimicgan figures out

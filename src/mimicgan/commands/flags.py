@@ -16,6 +16,7 @@ from mimicgan.prior import Prior
 # What tyro would show as {None}|INT and so on.
 INTEGER = tyro.conf.arg(metavar="INT")
 PATH = tyro.conf.arg(metavar="PATH")
+SHAPE = tyro.conf.arg(metavar="INT INT INT")
 
 
 class Command(Protocol):
@@ -105,7 +106,7 @@ class PriorFlags(ComputeFlags):
     generator: a .pt2 (torch.export) or TorchScript .pt file."""
     latent_size: Annotated[int | None, INTEGER] = None
     """Length of a latent, for your own generator alone."""
-    image_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="INT INT INT")] = None
+    image_shape: Annotated[tuple[int, int, int] | None, SHAPE] = None
     """Channels, height and width of its images, for your own generator alone."""
     box: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="FLOAT FLOAT")] = None
     """Range of its latents, -1 1 unless given, for your own generator alone."""
