@@ -391,6 +391,7 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
     monkeypatch.setattr(module, "fit_damage", lambda *_: next(fits))
     monkeypatch.setattr(module, "restored_misfit", lambda *_: next(misfits))
     monkeypatch.setattr(module._Candidate, "_unfinished", lambda _: 2.0)
+    monkeypatch.setattr(module._Candidate, "_gains", lambda _: True)
     y = fashion.images[:64].float() / 127.5 - 1
     damage = match(y, prior, replace(SMALL, attempts=attempts), torch.Generator().manual_seed(0))
     assert damage.surrogate is made[kept].damage
@@ -401,9 +402,9 @@ def test_a_damage_that_its_restorer_shows_to_be_wrong_is_fitted_again_and_not_us
 
 @pytest.mark.parametrize(
     ("count", "misfit", "trusted", "asked"),
-    [(6, 0.5, True, True), (6, 1.9, True, False), (6, 2.1, False, False), (80, 0.9, False, False)],
+    [(6, 0.5, True, True), (6, 1.9, True, False), (6, 2.1, False, False), (80, 1.9, True, False)],
 )
-def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit_but_not_asked(
+def test_a_damage_with_a_larger_misfit_makes_pairs_but_is_not_asked(
     prior, fashion, count, misfit, trusted: bool, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["mimicgan.match"]
@@ -419,14 +420,21 @@ def test_a_damage_of_few_images_is_trusted_with_a_larger_misfit_but_not_asked(
 
 
 @pytest.mark.parametrize(
-    ("count", "left", "universal"),
-    # Of few, more than a fifth beyond what the universal restorer has wrong anyway.
-    [(96, 0.3, False), (96, 3.0, True), (6, 1.15, False), (6, 1.25, True)],
+    ("count", "left", "end", "universal"),
+    [
+        (96, 0.3, 0.7, False),
+        (96, 1.11, 0.7, False),
+        # Ten times 0.13 is more than 1.2 times what the universal restorer has wrong anyway, and so
+        # is five times 0.25 with few images.
+        (96, 1.13, 0.2, True),
+        (6, 1.23, 0.7, False),
+        (6, 1.25, 0.2, True),
+    ],
 )
 def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
-    prior, fashion, count, left: float, universal: bool, monkeypatch: pytest.MonkeyPatch
+    prior, fashion, count, left: float, end, universal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, shown = sys.modules["mimicgan.match"], iter([0.2, 0.7])
+    module, shown = sys.modules["mimicgan.match"], iter([0.1, end])
     fit = Fit(ComposedDamage((1, 28, 28)).requires_grad_(False), 0.05, False)
     monkeypatch.setattr(module, "fit_damage", lambda *_: fit)
     monkeypatch.setattr(module, "restored_misfit", lambda *_: next(shown))
@@ -441,7 +449,7 @@ def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
     settings = replace(SMALL, restorer_rate=1e-9)
     damage = match(y, grey, settings, torch.Generator().manual_seed(0))
     assert (damage.restorer is grey.restorer) == universal
-    assert damage.misfit == (0.7 if universal else 0.2)
+    assert damage.misfit == (end if universal else 0.1)
 
 
 class _Scaled(nn.Module):

@@ -31,9 +31,12 @@ what is restored of simulated ones; where it is more, these are not restored."""
 PATTERN = 1.0
 """Misfit up to which a pattern that was learnt from pairs is trusted: the one that was fitted says
 more of what happens to be observed, so that even a right one has some tenths."""
-UNSEEN = 5.0
+UNSEEN = 10.0
 """How many times further off a restorer is, in squares, than the universal one finds by changing
-what it restored: that one sees a part alone."""
+what it restored: that one sees a part alone. Half as many below ``FEW``, where more is chance."""
+TIE = 1.2
+"""How many times as far off as the universal one, in squares, it may be: of two that are as near,
+the one that was made for the damage keeps more of what tells images apart."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -79,7 +82,7 @@ def match(
         return Damage(best.damage, nn.Identity(), best.misfit)
     if best.fit.misfit >= enough:
         best.train(settings.trial)
-    if best.simulated < best.limit or prior.restorer is None:
+    if best.simulated < settings.misfit_limit or prior.restorer is None:
         best.train(1.0)
         best.show()
     if best.wrong and prior.restorer is not None:
@@ -138,15 +141,6 @@ class _Candidate:
     def exact(self) -> float:
         """Misfit up to which the damage can be asked what the observations hold."""
         return PATTERN if self.patterned else self.settings.good_misfit
-
-    @property
-    def limit(self) -> float:
-        """Misfit from which the damage is not trusted to make pairs.
-
-        Few images misfit even the right one, where they are unlike the prior's average: as long as
-        it counts as understood, it is what its restorer gains that decides.
-        """
-        return max(self.exact, self.settings.misfit_limit if len(self.y) < FEW else 0.0)
 
     def train(self, share: float) -> None:
         """Go on until ``share`` of the steps are done; after the first of them the restorer has
@@ -212,18 +206,17 @@ class _Candidate:
     def show(self) -> None:
         """Let the restorer, trained to the end, say whether the damage is ``wrong``.
 
-        One that is trained for long also treats observations differently for no more than what
-        generated images lack; then it leaves the universal restorer as little to do in both, and
-        what the damage makes of restored images does not contradict the observations. Few images
-        are too few for that: there it is what it is likely to gain.
+        It is right where its restorer is likely to gain something. One that is trained for long
+        also treats observations differently for no more than what generated images lack; then it
+        leaves the universal restorer as little to do in both, and what the damage makes of restored
+        images does not contradict the observations. Few images are too few for that.
         """
         shown = restored_misfit(self.so_far, self.y, self.bank, self.prior.mismatch, self.generator)
-        if len(self.y) < FEW:
-            right = self._gains()
-        else:
-            right = shown < self.settings.sure_misfit or (
-                self._unfinished() < UNFINISHED and not self._residuals(self.generator).contradict
-            )
+        right = (
+            len(self.y) < FEW
+            or shown < self.settings.sure_misfit
+            or (self._unfinished() < UNFINISHED and not self._residuals(self.generator).contradict)
+        ) and self._gains()
         before = self.shown if self.shown is not None else shown
         self.shown = min(before, shown) if right else max(before, shown)
         self.contradicted = not right
@@ -244,7 +237,7 @@ class _Candidate:
         return self._changed(damage.guess(y)) / max(self._changed(again), 1e-6)
 
     def _gains(self) -> bool:
-        """Whether the restorer is likely nearer to clean images than the universal one.
+        """Whether the restorer is likely as near to clean images as the universal one, or nearer.
 
         How far off both are, simulated images tell; how much further off the former is on
         observations, what the latter changes in what was restored of them.
@@ -255,14 +248,15 @@ class _Candidate:
         simulated = damage.simulate(clean, torch.Generator().manual_seed(self.seed))
         again = damage.guess(simulated)
         further = max(self._changed(damage.guess(self.y)) - self._changed(again), 0.0)
-        off = functional.mse_loss(again, clean).item() + UNSEEN * further
+        unseen = UNSEEN / 2 if len(self.y) < FEW else UNSEEN
+        off = functional.mse_loss(again, clean).item() + unseen * further
         universal = Damage.universal(self.prior).guess(simulated)
-        return off < functional.mse_loss(universal, clean).item()
+        return off < TIE * functional.mse_loss(universal, clean).item()
 
     @property
     def wrong(self) -> bool:
         """Whether simulated images, or the restorer in the end, show that the damage is wrong."""
-        return self.contradicted or self.simulated >= self.limit
+        return self.contradicted or self.simulated >= self.settings.misfit_limit
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is exact."""

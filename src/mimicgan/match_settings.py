@@ -16,10 +16,10 @@ class MatchSettings(FitSettings):
     sure_misfit: float = 0.3
     """Misfit that chance alone rarely makes of 100 images (``enough``)."""
     good_misfit: float = 0.6
-    """Misfit below which a damage is trusted: restored images are taken towards the observations
-    (``match.py`` has a larger one for fixed patterns). Where the images that it makes have more
-    (with few observations, more than ``misfit_limit``), or its restorer shows in the end that it is
-    wrong, the universal restorer restores."""
+    """Misfit below which a damage is trusted to say what the observations hold: restored images are
+    taken towards them (``match.py`` has a larger one for fixed patterns). Where the images that it
+    makes have ``misfit_limit``, or its restorer shows in the end that it is wrong, the universal
+    restorer restores."""
     restorer_steps: int = 1600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 2400

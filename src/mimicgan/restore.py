@@ -109,8 +109,11 @@ class Restoration:
 
     @property
     def understood(self) -> bool | None:
-        """Whether the damage was understood; None where the method cannot tell."""
-        return None if self.misfit is None else self.misfit <= self.settings.match.misfit_limit
+        """Whether the damage was understood, and its own restorer restored; None where the method
+        cannot tell."""
+        if self.misfit is None:
+            return None
+        return self.misfit <= self.settings.match.misfit_limit and self.restorer != "universal"
 
 
 def restore(

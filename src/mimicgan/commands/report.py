@@ -106,13 +106,13 @@ def message(result: Restoration, *, given: bool = False) -> str:
     if result.damage is not None and result.damage.undamaged and result.understood:
         return "the images look undamaged and come back as they are"
     which = "given" if given else "learnt"
-    if result.understood and result.restorer == "universal":
-        return (
-            f"the {which} damage explains the observations in part (misfit {result.misfit:.2f}): "
-            "the universal restorer was used"
-        )
     if result.understood:
         return f"the {which} damage explains the observations (misfit {result.misfit:.2f})"
+    if result.misfit <= limit:
+        return (
+            "the universal restorer was used, which is likely nearer than one for the "
+            f"{which} damage (misfit {result.misfit:.2f})"
+        )
     if given:
         return (
             f"misfit {result.misfit:.2f} where at most {limit:g} is usual; these images are "

@@ -154,8 +154,6 @@ def verdict(result: Restoration) -> str:
         )
     if result.damage is not None and result.damage.undamaged:
         return box("good", "These pictures look undamaged", f"{sentence}")
-    if result.understood and result.restorer == "universal":
-        return box("plain", "Restored without what was learnt", f"{sentence}")
     if result.understood:
         return box(
             "good",
@@ -163,6 +161,8 @@ def verdict(result: Restoration) -> str:
             f"{sentence} What the damage destroyed is guessed, not recovered: a convincing detail "
             "can be wrong.",
         )
+    if result.misfit is not None and result.misfit <= result.settings.match.misfit_limit:
+        return box("plain", "Restored without what was learnt", f"{sentence}")
     return box("bad", "The damage was not understood", f"{sentence} Do not rely on this result.")
 
 
