@@ -73,7 +73,7 @@ def test_the_model_space_attack_fits_on_its_way_and_is_kept(
     monkeypatch.setattr(adaptive.Purified, "learn", learn)
     images, labels = bench.drawn(0, 0, 8)
     # What is not believed leaves the universal restorer, which is attacked already.
-    believed = replace(TINY.match, sure_misfit=1e9, good_misfit=1e9)
+    believed = replace(TINY.match, sure_misfit=1e9, good_misfit=1e9, misfit_limit=1e9)
     made = model_space(bench, images, labels, 5, eps=0.1, settings=believed)
     assert (made - images).abs().max() <= 0.1 + 1e-6
     assert made.min() >= 0
