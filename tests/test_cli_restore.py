@@ -1,6 +1,8 @@
 """``mimicgan restore``: as a process where the process matters, else through ``main``."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import mimicgan
 from cli_cases import QUICK, call, listing, mistake, process
 from image_cases import GREY, some
 from mimicgan.image_files import read_images, write_images
+from mimicgan.learnt import Damage
 from mimicgan.models.restorer import Restorer
 from mimicgan.restore import restore
 from prior_cases import save_untrained
@@ -218,9 +221,32 @@ def test_a_saved_damage_is_used_again(
     inside = tmp_path / "all"
     assert call("restore", "sample", inside, *fit[3:], "--save-damage", inside / "d.bin") == 0
     assert "d.bin" in listing(inside)
-    assert "not exist" in mistake(
+    assert "No such file" in mistake(
         capsys, "restore", one, tmp_path / "x", *common, "--damage", tmp_path / "gone"
     )
+
+
+def test_what_cannot_be_written_elsewhere_does_not_cost_the_images(
+    pictures: Path,
+    tmp_path: Path,
+    prior_folder: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(self: Damage, path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Damage, "export", full)
+    universal = ("--prior", prior_folder, "--method", "universal")
+    out, export = tmp_path / "out", tmp_path / "elsewhere.pt2"
+    line = mistake(capsys, "restore", pictures, out, *universal, "--export", export)
+    assert f"cannot write {export}: No space left" in line
+    assert f"what was restored is in {out}" in line
+    assert "report.json" in listing(out)
+    other = tmp_path / "other"
+    line = mistake(capsys, "restore", pictures, other, *universal, "--export", other / "x.pt2")
+    assert "No space left" in line
+    assert not other.exists()
 
 
 def test_a_large_folder_is_restored_in_place_and_goes_on(

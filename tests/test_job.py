@@ -392,12 +392,26 @@ def test_a_file_that_changes_during_the_work_is_done_anew(
     assert late.name in outputs(out)
 
 
-def test_the_worst_misfit_of_a_group_is_told() -> None:
-    chunks = [Chunk("a", number, ()) for number in range(4)]
-    facts = dict(zip(chunks, (0.1, 9.0, 0.2, None), strict=True))
+def test_the_worst_misfit_of_a_group_and_who_restored_it_are_told() -> None:
+    chunks = [Chunk("a", number, ()) for number in range(4)] + [
+        Chunk("b", 0, ()),
+        Chunk("c", 0, ()),
+    ]
+    # Of the last one too few images were there to learn from.
+    facts = [
+        {"damage": "a-0", "misfit": 0.1, "own": True},
+        {"damage": "a-1", "misfit": 9.0, "own": True},
+        {"damage": "a-1", "misfit": 0.2, "own": True},
+        {"damage": "a-1", "misfit": None, "own": True},
+        {"damage": "b-0", "misfit": 0.7, "own": False},
+        {"damage": "", "misfit": None, "own": False},
+    ]
+    told = dict(zip(chunks, facts, strict=True))
 
     class Told:
         def facts(self, chunk: Chunk) -> dict:
-            return {"damage": "", "misfit": facts[chunk], "bad": {}}
+            return told[chunk] | {"bad": {}}
 
-    assert _report(chunks, 0, Told()).misfits == {"a": 9.0}
+    report = _report(chunks, 0, Told())
+    assert report.misfits == {"a": 9.0, "b": 0.7, "c": None}
+    assert report.refused == {"b"}

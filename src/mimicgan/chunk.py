@@ -84,6 +84,8 @@ class Restored:
     learnt: Known | None = None
     """That damage, where this chunk has learnt it."""
     misfit: float | None = None
+    own: bool = True
+    """Whether a restorer restored that was made for the damage, not the universal one."""
     changed: bool = False
     """The damage given is not that of these pictures, and nothing else was done."""
 
@@ -151,7 +153,7 @@ class Work:
             file: encoded(picture, Path(file).suffix)
             for file, picture in zip(images, clean, strict=True)
         }
-        return Restored(outputs, bad, name, learnt, damage.misfit)
+        return Restored(outputs, bad, name, learnt, damage.misfit, damage.own)
 
     def _too_few(self, count: int) -> bool:
         """Whether so many pictures can be restored by nothing."""

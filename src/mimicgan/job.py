@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,8 @@ class JobReport:
     """Group -> the damages learnt for it, in order; more than one where the damage changed."""
     misfits: dict[str, float | None] = field(default_factory=dict)
     """Group -> the worst misfit of its damages; None where nothing was learnt."""
+    refused: set[str] = field(default_factory=set)
+    """Groups of which a damage was learnt, and left restoring to the universal restorer."""
     bad: dict[str, str] = field(default_factory=dict)
     """File, or link to a folder -> why it was left out."""
 
@@ -153,6 +155,9 @@ def _report(chunks: list[Chunk], before: int, journal: Journal) -> JobReport:
             used.append(facts["damage"])
         known = [report.misfits.get(chunk.group), facts["misfit"]]
         report.misfits[chunk.group] = max((m for m in known if m is not None), default=None)
+        # Jobs of earlier versions did not note it.
+        if facts["damage"] and not facts.get("own", True):
+            report.refused.add(chunk.group)
         report.bad.update(facts["bad"])
     images = sum(len(chunk.files) for chunk in chunks) - len(report.bad)
-    return JobReport(images, before, report.damages, report.misfits, report.bad)
+    return replace(report, images=images, chunks_done_before=before)

@@ -55,6 +55,7 @@ class Journal:
             "files": chunk.digest,
             "damage": restored.damage,
             "misfit": restored.misfit,
+            "own": restored.own,
             "bad": restored.bad,
         }
         self.put(self._marker(chunk), json.dumps(facts).encode())

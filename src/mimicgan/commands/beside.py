@@ -1,5 +1,6 @@
-"""Files that a restoration writes beside its images, refused before a long run, not after it."""
+"""Files that a restoration writes beside its images: refused before a long run if possible."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT
@@ -30,6 +31,23 @@ def check_target(path: Path, out: Path, inputs: list[Path], *, overwrite: bool) 
         raise UserError(f"{path} is in the way of OUT, a folder; choose another file")
     if _among(path, inputs):
         raise UserError(f"{path} is an input, or lies among them; choose another file")
+
+
+def write_targets(
+    targets: Iterable[tuple[Path, Callable[[Path], None]]], out: Path, to: Path
+) -> list[str]:
+    """Write each file by its function, below ``to`` where it lies in ``out``; which of the others
+    could not be written, and why."""
+    failed = []
+    for path, write in targets:
+        if inside(path, out):
+            write(to / path.name)
+            continue
+        try:
+            write(path)
+        except (OSError, UserError) as error:
+            failed.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+    return failed
 
 
 def check_watch(

@@ -1,14 +1,21 @@
 """``mimicgan restore``: clean images from images that share one unknown damage."""
 
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from mimicgan.commands.beside import PREDICTIONS, RESULTS, check_target, check_watch, inside
+from mimicgan.commands.beside import (
+    PREDICTIONS,
+    RESULTS,
+    check_target,
+    check_watch,
+    inside,
+    write_targets,
+)
 from mimicgan.commands.flags import INTEGER, PATH, PriorFlags
 from mimicgan.commands.progress import expected_steps, shown, watched
 from mimicgan.commands.report import conditions, nothing_learnt, surroundings, write_report
@@ -25,7 +32,7 @@ from mimicgan.journal import JOURNAL
 from mimicgan.learnt import Damage
 from mimicgan.predict import any_classifier, classes_of, predictions, table
 from mimicgan.prior import Prior
-from mimicgan.restore import Restoration, Settings, restore
+from mimicgan.restore import Settings, restore
 
 # tyro would offer None beside none.
 GROUP_BY: PrimitiveConstructorSpec[GroupBy | None] = PrimitiveConstructorSpec(
@@ -125,7 +132,7 @@ class Restore(PriorFlags):
                 screen.say(note)
             if prior.image_shape[0] not in DRAWN:
                 screen.say(f"no pictures of {prior.image_shape[0]} channels are drawn")
-            known = self._known_damage(prior)
+            known = None if self.damage is None else Damage.load(self.damage, prior)
             model = None
             if self.classify is not None:
                 model = any_classifier(self.classify, prior, self.classify_range)
@@ -151,7 +158,9 @@ class Restore(PriorFlags):
             if self.classify is not None:
                 inputs["classify_range"] = self.classify_range
             facts = write_summary(to, found, result, prior, inputs, given=self.damage)
-            self._save(result, to, prior)
+            failed = self._save(result.damage, prior, to)
+        if failed:
+            raise UserError(f"cannot write {', '.join(failed)}; what was restored is in {self.out}")
         screen.say(f"{counted(len(found.images))} restored in {self.out} ({result.seconds:.1f} s)")
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
@@ -180,7 +189,7 @@ class Restore(PriorFlags):
             )
         limit = self.settings.match.misfit_limit
         for group, misfit in done.misfits.items():
-            if misfit is not None and misfit > limit:
+            if misfit is not None and (misfit > limit or group in done.refused):
                 screen.warn(f"the damage of {group} was not understood (misfit {misfit:.2f})")
         unlearnt = [group for group, used in done.damages.items() if not used]
         if unlearnt and self.settings.method == "auto":
@@ -199,9 +208,9 @@ class Restore(PriorFlags):
             **surroundings(),
         }
         # A leftover of a killed run must not lie among the images.
-        partial = Path(self.out) / JOURNAL / REPORT
-        write_report(partial, facts)
-        partial.replace(Path(self.out) / REPORT)
+        apart = Path(self.out) / JOURNAL / REPORT
+        write_report(apart, facts)
+        apart.replace(Path(self.out) / REPORT)
         screen.say(f"{counted(done.images)} restored in {self.out}, {len(done.bad)} left out")
         screen.result(facts)
 
@@ -277,19 +286,11 @@ class Restore(PriorFlags):
         if clash:
             raise UserError(f"an input is called {clash[0]}, as a file of the result; rename it")
 
-    def _known_damage(self, prior: Prior) -> Damage | None:
-        if self.damage is None:
-            return None
-        if not self.damage.is_file():
-            raise UserError(f"{self.damage} does not exist; make it with --save-damage")
-        return Damage.load(self.damage, prior)
-
-    def _save(self, result: Restoration, to: Path, prior: Prior) -> None:
-        if result.damage is None:
-            return
-        for target in self._targets():
-            path = to / target.name if inside(target, Path(self.out)) else target
-            if target == self.save_damage:
-                result.damage.save(path)
-            else:
-                result.damage.export(path, prior.image_shape)
+    def _save(self, damage: Damage | None, prior: Prior, to: Path) -> list[str]:
+        """Write the targets; what failed outside OUT, which must not cost the images."""
+        if damage is None:
+            return []
+        export = partial(damage.export, shape=prior.image_shape)
+        asked = ((self.save_damage, damage.save), (self.export, export))
+        made = ((path, write) for path, write in asked if path is not None)
+        return write_targets(made, Path(self.out), to)
