@@ -241,7 +241,7 @@ def test_what_cannot_be_written_elsewhere_does_not_cost_the_images(
     out, export = tmp_path / "out", tmp_path / "elsewhere.pt2"
     line = mistake(capsys, "restore", pictures, out, *universal, "--export", export)
     assert f"cannot write {export}: No space left" in line
-    assert f"what was restored is in {out}" in line
+    assert f"the images are in {out}" in line
     assert "report.json" in listing(out)
     other = tmp_path / "other"
     line = mistake(capsys, "restore", pictures, other, *universal, "--export", other / "x.pt2")

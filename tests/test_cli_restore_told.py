@@ -158,8 +158,8 @@ def test_what_the_score_says_is_told_whatever_it_is(
     assert found(0.1, undamaged).startswith("the images look undamaged")
     doubted = Damage(ComposedDamage(GREY), Restorer(GREY), 0.7, own=False)
     assert found(0.7, doubted) == (
-        "the damage was not understood: the universal restorer was used, which is likely nearer "
-        "than one for the learnt damage (misfit 0.70)"
+        "the damage was not understood: the universal restorer was used: one made for the learnt "
+        "damage was not trusted (misfit 0.70)"
     )
     assert found(7.0, doubted).endswith("; the universal restorer was used")
 

@@ -302,6 +302,7 @@ MARKER = json.dumps(
         "files": "0" * 64,
         "damage": "all-1234abcd-000000.safetensors",
         "misfit": 0.5,
+        "own": False,
         "bad": {"a.png": "is damaged"},
     }
 ).encode()

@@ -414,4 +414,4 @@ def test_the_worst_misfit_of_a_group_and_who_restored_it_are_told() -> None:
 
     report = _report(chunks, 0, Told())
     assert report.misfits == {"a": 9.0, "b": 0.7, "c": None}
-    assert report.refused == {"b"}
+    assert report.refused == ["b"]

@@ -464,7 +464,7 @@ class _Scaled(nn.Module):
         return y * self.by
 
 
-@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (2.5, False)])
+@pytest.mark.parametrize(("misfit", "undamaged"), [(0.1, True), (1.5, False), (2.5, False)])
 def test_images_that_nothing_explains_are_not_undamaged(
     prior, misfit: float, undamaged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,8 +175,8 @@ def test_the_summary_counts_what_was_gained_lost_and_flagged(project: Path) -> N
     )
     assert "is -4.1 points (rain drops, low)" in text
     # Rain drops at low strength and the undamaged images lost; the first is flagged.
-    assert "below the observation in 2 cases, 1 of which its failure score flags" in text
-    assert "it flags 1 of the 2 others" in text
+    assert "below the observation in 2 cases, 1 of which it reports as not understood" in text
+    assert "it reports so 1 of the 2 others" in text
     middle, long = body(project, "unseen"), body(project, "unseen-all")
     assert "| rain drops | 60.0 ± 2.5 | 65.0 ± 2.5 | 63.0 ± 2.5 | 15.68 | 5.00 | 60 |" in middle
     assert "rain drops, low" not in middle

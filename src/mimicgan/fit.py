@@ -30,7 +30,7 @@ class Fit:
     damage: ComposedDamage
     misfit: float
     """Set distance to the observations beyond sampling noise, in units of a slight one (or of what
-    the prior itself leaves): about 1 at most where the damage was understood."""
+    the prior itself leaves): about 1 at most where the damage is the right one."""
     undamaged: bool
     """Whether the observations look like clean images, so that the damage is the identity."""
 

@@ -35,7 +35,7 @@ class JobReport:
     """Group -> the damages learnt for it, in order; more than one where the damage changed."""
     misfits: dict[str, float | None] = field(default_factory=dict)
     """Group -> the worst misfit of its damages; None where nothing was learnt."""
-    refused: set[str] = field(default_factory=set)
+    refused: list[str] = field(default_factory=list)
     """Groups of which a damage was learnt, and left restoring to the universal restorer."""
     bad: dict[str, str] = field(default_factory=dict)
     """File, or link to a folder -> why it was left out."""
@@ -155,9 +155,8 @@ def _report(chunks: list[Chunk], before: int, journal: Journal) -> JobReport:
             used.append(facts["damage"])
         known = [report.misfits.get(chunk.group), facts["misfit"]]
         report.misfits[chunk.group] = max((m for m in known if m is not None), default=None)
-        # Jobs of earlier versions did not note it.
-        if facts["damage"] and not facts.get("own", True):
-            report.refused.add(chunk.group)
+        if facts["damage"] and not facts["own"] and chunk.group not in report.refused:
+            report.refused.append(chunk.group)
         report.bad.update(facts["bad"])
     images = sum(len(chunk.files) for chunk in chunks) - len(report.bad)
     return replace(report, images=images, chunks_done_before=before)

@@ -117,18 +117,21 @@ class Journal:
 
 
 def read_marker(path: Path) -> dict[str, Any]:
-    """A chunk's digest of its files, damage (the name of a file beside the marker, or ""), misfit
-    and bad files.
+    """A chunk's digest of its files, damage (the name of a file beside the marker, or ""), misfit,
+    whether a restorer made for it restored, and bad files.
 
     UserError when the marker is damaged.
     """
     try:
         facts = json.loads(path.read_bytes())
         damage, misfit, bad = facts["damage"], facts["misfit"], facts["bad"]
+        # Jobs of earlier versions did not note it.
+        own = facts.get("own", True)
         if not (
             isinstance(facts["files"], str)
             and (damage == "" or LEARNT.fullmatch(damage))
             and isinstance(misfit, float | int | None)
+            and isinstance(own, bool)
             and all(isinstance(text, str) for item in bad.items() for text in item)
         ):
             raise ValueError("no facts of a chunk")
@@ -136,7 +139,7 @@ def read_marker(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is damaged; delete it and run the same again: its part is then done anew"
         ) from error
-    return {"files": facts["files"], "damage": damage, "misfit": misfit, "bad": bad}
+    return {"files": facts["files"], "damage": damage, "misfit": misfit, "own": own, "bad": bad}
 
 
 @contextmanager

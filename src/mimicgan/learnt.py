@@ -138,6 +138,8 @@ class Damage:
     def load(cls, path: Path | str, prior: Prior) -> "Damage":
         """Read what ``save`` wrote; UserError when it is not that, damaged, or of another shape."""
         path = Path(path)
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file; {REMEDY}")
         try:
             content = path.read_bytes()
         except OSError as error:

@@ -80,6 +80,8 @@ def match(
     if best.fit.undamaged and best.misfit < settings.good_misfit:
         # A restorer costs even a clean image some detail.
         return Damage(best.damage, nn.Identity(), best.misfit)
+    if best.fit.undamaged and prior.restorer is not None:
+        return Damage(best.damage, prior.restorer, best.misfit, own=False)
     if best.fit.misfit >= enough:
         best.train(settings.trial)
     if best.simulated < settings.misfit_limit or prior.restorer is None:
@@ -206,10 +208,11 @@ class _Candidate:
     def show(self) -> None:
         """Let the restorer, trained to the end, say whether the damage is ``wrong``.
 
-        It is right where its restorer is likely to gain something. One that is trained for long
-        also treats observations differently for no more than what generated images lack; then it
-        leaves the universal restorer as little to do in both, and what the damage makes of restored
-        images does not contradict the observations. Few images are too few for that.
+        It is right where its restorer is likely about as near as the universal one, or nearer. One
+        that is trained for long also treats observations differently for no more than what
+        generated images lack; then it leaves the universal restorer as little to do in both, and
+        what the damage makes of restored images does not contradict the observations. Few images
+        are too few for that.
         """
         shown = restored_misfit(self.so_far, self.y, self.bank, self.prior.mismatch, self.generator)
         right = (
@@ -247,7 +250,8 @@ class _Candidate:
         damage, clean = self.so_far, self.bank[:JUDGES]
         simulated = damage.simulate(clean, torch.Generator().manual_seed(self.seed))
         again = damage.guess(simulated)
-        further = max(self._changed(damage.guess(self.y)) - self._changed(again), 0.0)
+        y = some(self.y, 2 * JUDGES, torch.Generator().manual_seed(self.seed))
+        further = max(self._changed(damage.guess(y)) - self._changed(again), 0.0)
         unseen = UNSEEN / 2 if len(self.y) < FEW else UNSEEN
         off = functional.mse_loss(again, clean).item() + unseen * further
         universal = Damage.universal(self.prior).guess(simulated)

@@ -99,7 +99,8 @@ def message(result: Restoration, *, given: bool = False) -> str:
             "that of these images cannot be told"
         )
     if given and result.misfit is None:
-        return "too few images to tell whether the given damage is theirs"
+        told = "too few images to tell whether the given damage is theirs"
+        return told if result.restorer == "own" else f"{told}; the universal restorer was used"
     if result.understood is None or result.misfit is None:
         return "this method cannot tell whether it understood the damage"
     limit = result.settings.match.misfit_limit
@@ -108,10 +109,15 @@ def message(result: Restoration, *, given: bool = False) -> str:
     which = "given" if given else "learnt"
     if result.understood:
         return f"the {which} damage explains the observations (misfit {result.misfit:.2f})"
+    if given and result.restorer == "universal":
+        return (
+            "the universal restorer was used: the given damage was not understood when it was "
+            f"learnt, or is not that of these images (misfit {result.misfit:.2f})"
+        )
     if result.misfit <= limit:
         return (
-            "the universal restorer was used, which is likely nearer than one for the "
-            f"{which} damage (misfit {result.misfit:.2f})"
+            "the universal restorer was used: one made for the learnt damage was not trusted "
+            f"(misfit {result.misfit:.2f})"
         )
     if given:
         return (

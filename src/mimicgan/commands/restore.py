@@ -159,8 +159,6 @@ class Restore(PriorFlags):
                 inputs["classify_range"] = self.classify_range
             facts = write_summary(to, found, result, prior, inputs, given=self.damage)
             failed = self._save(result.damage, prior, to)
-        if failed:
-            raise UserError(f"cannot write {', '.join(failed)}; what was restored is in {self.out}")
         screen.say(f"{counted(len(found.images))} restored in {self.out} ({result.seconds:.1f} s)")
         if result.understood is False:
             screen.warn(f"the damage was not understood: {facts['message']}")
@@ -170,6 +168,11 @@ class Restore(PriorFlags):
             screen.say(facts["message"])
         short = {key: value for key, value in facts.items() if key != "inputs"}
         screen.result({"command": "restore", "out": self.out, **short})
+        if failed:
+            raise UserError(
+                f"cannot write {', '.join(failed)}; the images are in {self.out}: name another "
+                "file and run it again with another OUT"
+            )
 
     def _job(self, screen: Screen, prior: Prior) -> None:
         if self.group_by is None:
@@ -190,7 +193,8 @@ class Restore(PriorFlags):
         limit = self.settings.match.misfit_limit
         for group, misfit in done.misfits.items():
             if misfit is not None and (misfit > limit or group in done.refused):
-                screen.warn(f"the damage of {group} was not understood (misfit {misfit:.2f})")
+                used = ": the universal restorer was used" if group in done.refused else ""
+                screen.warn(f"the damage of {group} was not understood (misfit {misfit:.2f}){used}")
         unlearnt = [group for group, used in done.damages.items() if not used]
         if unlearnt and self.settings.method == "auto":
             screen.warn(

@@ -132,8 +132,8 @@ def unseen_summary(record: Record) -> str:
         f"on {better} of {total} damages{beside}. Over the {lost + kept} damages and strengths "
         "that were run its worst change "
         f"against the observation is {100 * worst[0]:+.1f} points ({worst[1]}). It is below the "
-        f"observation in {lost} cases, {flagged_lost} of which its failure score flags; it flags "
-        f"{flagged_kept} of the {kept} others.\n\n{caption(record)}"
+        f"observation in {lost} cases, {flagged_lost} of which it reports as not understood; it "
+        f"reports so {flagged_kept} of the {kept} others.\n\n{caption(record)}"
     )
 
 
@@ -222,5 +222,5 @@ def _unseen(record: Record, strengths: Iterable[str]) -> str:
             flag = f"{100 * (1 - own['understood']):.0f}"
         misfit = number(own, "misfit", 2)
         lines.append([name, *cells, number(own, "psnr", 2), misfit, flag])
-    head = ["Damage", *methods, "PSNR of default, dB", "misfit", "flagged, % of batches"]
+    head = ["Damage", *methods, "PSNR of default, dB", "misfit", "not understood, % of batches"]
     return grid(head, lines) + "\n\n" + caption(record)

@@ -176,4 +176,4 @@ def calibration(record: Record) -> str:
         "Default, dB",
         "Misfit",
     ]
-    return grid([*head, "Flagged, % of batches"], lines) + "\n\n" + caption(record)
+    return grid([*head, "Not understood, % of batches"], lines) + "\n\n" + caption(record)

@@ -162,7 +162,7 @@ def verdict(result: Restoration) -> str:
             "can be wrong.",
         )
     if result.misfit is not None and result.misfit <= result.settings.match.misfit_limit:
-        return box("plain", "Restored without what was learnt", f"{sentence}")
+        return box("plain", "The damage was not understood", f"{sentence}")
     return box("bad", "The damage was not understood", f"{sentence} Do not rely on this result.")
 
 
@@ -187,10 +187,7 @@ def comparison(batch: Batch, result: Restoration) -> str:
     told = ""
     if result.understood is not None:
         columns.insert(1, ("simulated", result.simulated))
-        told = (
-            '<p class="small">simulated: the learnt damage applied to the restored picture; where '
-            "it looks like what you gave, the damage was understood</p>"
-        )
+        told = '<p class="small">simulated: the learnt damage applied to the restored picture</p>'
     if batch.clean is not None:
         columns.append(("truth", batch.clean))
     data = [(label, _data(images)) for label, images in columns]
