@@ -415,3 +415,16 @@ def test_the_worst_misfit_of_a_group_and_who_restored_it_are_told() -> None:
     report = _report(chunks, 0, Told())
     assert report.misfits == {"a": 9.0, "b": 0.7, "c": None}
     assert report.refused == ["b"]
+
+
+def test_a_refused_damage_is_told_by_this_run_and_by_the_next(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: Any) -> Damage:
+        return replace(quick_damage(*given), own=False)
+
+    monkeypatch.setattr("mimicgan.chunk.learnt_damage", refused)
+    source, out = places
+    assert job(source, out).refused == ["."]
+    again = job(source, out)
+    assert (again.refused, again.chunks_done_before) == (["."], 3)
