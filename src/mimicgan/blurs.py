@@ -1,15 +1,20 @@
-"""Blurs that are read off: by the power that observations lack, or as wide as another one."""
+"""Blurs that are read off, by the power that observations lack or as wide as another one, and blurs
+that are near one."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from mimicgan.damage import ComposedDamage, offsets, plain_values
+from mimicgan.damage import RIMS, ComposedDamage, offsets, plain_values
 from mimicgan.set_distance import faded
 
 FAR_OUT = 0.1
 """Share of a kernel's largest weight that may be chance."""
+FLAT = 1.2
+"""Flatness of a line or a disk of nearly even weight."""
+WIDTH = 0.2
+"""Standard deviation of the logarithm of how wide blurs are that are near one."""
 
 
 @torch.no_grad()
@@ -46,12 +51,42 @@ def as_wide(damage: ComposedDamage, kernel: Tensor) -> Iterator[ComposedDamage]:
     spread = spread + 0.05 * torch.eye(2)
     # (a rows + b columns)^2 + (c columns)^2 is the quadratic form of the inverse.
     (a, _), (b, c) = torch.linalg.cholesky(spread.inverse()).tolist()
-    for flatness, wider in ((0.0, 1.0), (1.2, 1.6)):
+    for flatness in (0.0, FLAT):
         other = damage.copied()
         other.kernel.zero_()
-        other.sharpness.copy_(torch.tensor([a, b, c]) / wider)
+        other.sharpness.copy_(torch.tensor([a, b, c]) / _wider(flatness))
         other.flatness.fill_(flatness)
         yield other
+
+
+def _wider(flatness: float) -> float:
+    """How many times wider than a Gaussian a blur is drawn that reaches as far."""
+    return 1 + 0.5 * flatness
+
+
+def shaped(damage: ComposedDamage) -> bool:
+    """Whether there is a blur with a shape: a direction, or an even weight.
+
+    Sets of images tell how wide a round one is, and much less well what shape another one has; what
+    a free kernel has followed, a restorer is to learn as it is.
+    """
+    a, b, c = damage.sharpness.tolist()
+    blurred = "sharpness" in damage.parts() and not damage.kernel.any()
+    return blurred and (a != c or b != 0 or bool(damage.flatness != 0))
+
+
+@torch.no_grad()
+def near(damage: ComposedDamage, generator: torch.Generator) -> ComposedDamage:
+    """A copy whose blur is one that is hard to tell from that of ``damage``: as wide and as long
+    more or less, flat or not, and with any rim."""
+    other = damage.copied()
+    flatness = FLAT * float(torch.rand((), generator=generator))
+    width = float((WIDTH * torch.randn((), generator=generator)).exp())
+    wider = width * _wider(flatness) / _wider(float(damage.flatness))
+    other.sharpness.div_(wider)
+    other.flatness.fill_(flatness)
+    other.rim = RIMS[int(torch.randint(len(RIMS), (), generator=generator))]
+    return other
 
 
 def _power(images: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ EXACT = 3e-4
 MOST = 10.0
 """Factor at most by which a restorer is further off on real images than on generated ones: where
 most pixels' residuals say more, it is the damage that is wrong."""
+FAR = 5.0
+"""Factor from which the damage is not exact enough to be asked what the observations hold."""
 TRIED = 64
 """Generated images on which the steps are tried."""
 SURE = 2.0
@@ -131,15 +133,16 @@ class Residuals:
 @torch.no_grad()
 def slack_of(residuals: Residuals, left: float) -> Tensor | None:
     """The slack (c, h, w) of ``consistent`` for the damage and a restorer; None where the steps
-    would leave more than the share ``left`` of the mean square error, or the damage is wrong.
+    would leave more than the share ``left`` of the mean square error, or the damage is wrong or not
+    exact.
 
     How much further the residuals of the real ones are from zero tells how much further off the
     restorer is on them.
     """
-    if residuals.contradict:
+    factor = residuals.factor
+    if residuals.contradict or factor > FAR:
         return None
     noise, clean, again = residuals.noise, residuals.clean, residuals.again
-    factor = residuals.factor
     odd = (residuals.theirs - ODD * (noise + factor * residuals.ours)).clamp(min=0)
     error = (again - clean).square().mean().clamp(min=1e-6)
     slack: Tensor = (noise + odd + EXACT) / (factor * error)

@@ -30,6 +30,10 @@ PARTS = (
 """The parameters of each part that is on or off as one."""
 
 
+RIMS = ("reflect", "replicate", "constant")
+"""What a blur draws in from beyond the frame: its mirror image, the edge drawn out, or black."""
+
+
 def knots() -> Tensor:
     """Places (KNOTS,) of the curve's knots in [-1, 1].
 
@@ -58,6 +62,8 @@ class ComposedDamage(nn.Module):
         channels, height, width = shape
         self.shape, self.size = shape, min(kernel, 2 * (min(height, width) // 2) - 1)
         self.generator: torch.Generator | None = None
+        self.rim = RIMS[0]
+        """One of ``RIMS``. Fits leave it: sets of images hardly tell."""
         zeros = torch.zeros
         self.affine = nn.Parameter(zeros(2, 3))
         self.field = nn.Parameter(zeros(1, 2, 7, 7))
@@ -146,7 +152,8 @@ class ComposedDamage(nn.Module):
         if not self._live("sharpness", "flatness", "kernel"):
             return x
         pad = self.size // 2
-        padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect")
+        black = -1.0 if self.rim == "constant" else None
+        padded = functional.pad(x, (pad, pad, pad, pad), self.rim, black)
         size = list(padded.shape[2:])
         spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(self.blur_kernel().flip(0, 1), s=size)
         full: Tensor = torch.fft.irfft2(spectrum, s=size)

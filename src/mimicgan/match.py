@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mimicgan.blurs import near, shaped
 from mimicgan.consistency import Residuals, slack_of
 from mimicgan.fit import Fit, fit_damage
 from mimicgan.images import rounded
@@ -37,6 +38,8 @@ what it restored: that one sees a part alone. Half as many below ``FEW``, where 
 TIE = 1.2
 """How many times as far off as the universal one, in squares, it may be: of two that are as near,
 the one that was made for the damage keeps more of what tells images apart."""
+TOGETHER = 16
+"""Images of a step that get the same one of the blurs near the learnt one."""
 WELL = 0.25
 """Misfit below which a damage explains the observations so well that this error means something."""
 
@@ -162,7 +165,16 @@ class _Candidate:
             alone = self.patterned and changes_contrast(self.damage)
             source = self.source.plain if alone else self.source
             clean = source.draw(settings.restorer_batch, generator)
-            return self.so_far.simulate(clean, generator), clean
+            if len(self.y) < FEW or not shaped(self.damage):
+                return self.so_far.simulate(clean, generator), clean
+            # A restorer for one blur alone makes echoes of what another one left.
+            parts = [
+                replace(self.so_far, surrogate=near(self.damage, generator)).simulate(
+                    part, generator
+                )
+                for part in torch.split(clean, TOGETHER)
+            ]
+            return torch.cat(parts), clean
 
         def note(step: int, loss: float) -> None:
             if self.callback is not None:
