@@ -123,6 +123,24 @@ def test_a_damage_that_is_wrong_nearly_everywhere_is_not_asked() -> None:
     assert found == [False, True]
 
 
+def test_a_blur_that_is_not_exact_is_not_asked() -> None:
+    clean = _images(200)
+    left = []
+    for sharpness in ((0.8, 0.0, 0.8), (0.5, 0.0, 2.0)):
+        damage = ComposedDamage(SHAPE).requires_grad_(False)
+        damage.sharpness.copy_(torch.tensor(sharpness))
+        shown = damage(clean)
+        again = clean + 0.1 * _images(200, 2)
+        for wrong in (0.1, 0.27):
+            restored = clean + wrong * _images(200, 3)
+            residuals = Residuals.of(damage, clean, shown, again, shown, restored)
+            assert (residuals.factor > 5) == (wrong == 0.27)
+            assert not residuals.contradict
+            left.append(slack_of(residuals, 0.999) is None)
+    # How wide a round one is, sets of images tell.
+    assert left == [False, False, False, True]
+
+
 def test_a_restorer_alone_is_what_a_damage_without_slack_gives() -> None:
     surrogate, x = _half_covered(), _images(3)
     alone = Damage(surrogate, nn.Identity())

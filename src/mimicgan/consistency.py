@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mimicgan.blurs import shaped
 from mimicgan.damage import ComposedDamage
 
 STEPS = 20
@@ -22,7 +23,8 @@ MOST = 10.0
 """Factor at most by which a restorer is further off on real images than on generated ones: where
 most pixels' residuals say more, it is the damage that is wrong."""
 FAR = 5.0
-"""Factor from which the damage is not exact enough to be asked what the observations hold."""
+"""Factor above which a blur with a shape is not exact enough to be asked: of other damages it may
+be a few pixels that make it as large."""
 TRIED = 64
 """Generated images on which the steps are tried."""
 SURE = 2.0
@@ -133,14 +135,14 @@ class Residuals:
 @torch.no_grad()
 def slack_of(residuals: Residuals, left: float) -> Tensor | None:
     """The slack (c, h, w) of ``consistent`` for the damage and a restorer; None where the steps
-    would leave more than the share ``left`` of the mean square error, or the damage is wrong or not
-    exact.
+    would leave more than the share ``left`` of the mean square error, or the damage is wrong or its
+    blur not exact.
 
     How much further the residuals of the real ones are from zero tells how much further off the
     restorer is on them.
     """
     factor = residuals.factor
-    if residuals.contradict or factor > FAR:
+    if residuals.contradict or (factor > FAR and shaped(residuals.damage)):
         return None
     noise, clean, again = residuals.noise, residuals.clean, residuals.again
     odd = (residuals.theirs - ODD * (noise + factor * residuals.ours)).clamp(min=0)
