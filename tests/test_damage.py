@@ -22,16 +22,20 @@ def test_it_starts_as_the_identity(x) -> None:
     assert (ComposedDamage(SHAPE)(x) - x).abs().max() < 2e-3
 
 
-def test_blur_is_a_mirrored_convolution_with_the_kernel(x) -> None:
+@pytest.mark.parametrize(
+    ("rim", "mode"), [("reflect", "mirror"), ("replicate", "nearest"), ("constant", "constant")]
+)
+def test_blur_is_a_convolution_with_the_kernel(x, rim: str, mode: str) -> None:
     damage = ComposedDamage(SHAPE).requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
     damage.kernel.copy_(torch.randn(damage.size, damage.size, generator=generator))
     damage.sharpness.copy_(torch.tensor([0.3, 0.2, 0.6]))
+    damage.rim = rim
     kernel = damage.blur_kernel().numpy()
     assert kernel.min() >= 0
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
     # A correlation: scipy's convolution turns the kernel, mirror is the border without the edge.
-    expected = convolve(x[0, 0].numpy(), kernel[::-1, ::-1], mode="mirror")
+    expected = convolve(x[0, 0].numpy(), kernel[::-1, ::-1], mode=mode, cval=-1.0)
     np.testing.assert_allclose(damage(x)[0, 0].numpy(), expected, atol=2e-3)
 
 

@@ -29,6 +29,7 @@ from mimicgan.pruning import pruned
 from mimicgan.restore import Settings
 from mimicgan.set_distance import SetDistance, band_powers, random_corners, thinned
 from mimicgan.tensor_files import tensors_of
+from mimicgan.training.restorer import Pairs
 from mimicgan.variations import same_greys, same_moments, saturated, stuck
 from prior_cases import untrained_generator
 
@@ -451,6 +452,29 @@ def test_what_a_restorer_leaves_to_do_tells_whether_its_damage_is_wrong(
     damage = match(y, grey, settings, torch.Generator().manual_seed(0))
     assert (damage.restorer is grey.restorer) == universal
     assert damage.misfit == (end if universal else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("count", "sharpness", "varied"),
+    [(80, (0.5, 0.0, 1.5), True), (80, (0.7, 0.0, 0.7), False), (6, (0.5, 0.0, 1.5), False)],
+)
+def test_a_restorer_for_a_blur_with_a_shape_learns_its_neighbours(
+    prior, fashion, count, sharpness, varied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["mimicgan.match"]
+    damage = ComposedDamage((1, 28, 28)).requires_grad_(False)
+    damage.sharpness.copy_(torch.tensor(sharpness))
+    monkeypatch.setattr(module, "fit_damage", lambda *_: Fit(damage, 0.1, False))
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def kept(_: nn.Module, pairs: Pairs, *__: object) -> None:
+        seen.append(pairs(1, torch.Generator().manual_seed(0)))
+
+    monkeypatch.setattr(module, "fit_restorer", kept)
+    y = fashion.images[:count].float() / 127.5 - 1
+    match(y, prior, replace(SMALL, attempts=1), torch.Generator().manual_seed(0))
+    (damaged, clean), *_ = seen
+    assert torch.allclose(damaged, damage(clean).clamp(-1, 1), atol=1e-6) == (not varied)
 
 
 class _Scaled(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mimicgan.blurs import same_power
-from mimicgan.damage import ComposedDamage
+from mimicgan.blurs import near, same_power, shaped
+from mimicgan.damage import ComposedDamage, offsets
 from mimicgan.first_guess import FirstGuesses
 from mimicgan.fit import _various
 from mimicgan.images import rounded
@@ -61,6 +61,38 @@ def test_a_blur_shows_in_the_power_that_it_took(fashion, kernel: Tensor) -> None
         found = [each.blur_kernel() for each in same_power(_plain(), x[half:], contrast * y)]
         assert max(_alike(each, kernel) for each in found) > 0.8
         assert all(float(each.sum()) == pytest.approx(1) for each in found)
+
+
+def test_a_blur_with_a_shape_is_told_from_a_round_one() -> None:
+    damages = {name: _plain() for name in ("none", "round", "long", "turned", "flat", "free")}
+    wide = torch.tensor([0.5, 0.0, 0.5])
+    for name in ("round", "flat", "free"):
+        damages[name].sharpness.copy_(wide)
+    damages["long"].sharpness.copy_(torch.tensor([0.5, 0.0, 1.5]))
+    damages["turned"].sharpness.copy_(torch.tensor([0.5, 0.3, 0.5]))
+    damages["flat"].flatness.fill_(1.0)
+    damages["free"].kernel[3, 3] = 1.0
+    assert {name for name, damage in damages.items() if shaped(damage)} == {
+        "long",
+        "turned",
+        "flat",
+    }
+
+
+def test_blurs_near_one_are_about_as_wide_with_any_rim() -> None:
+    damage, generator = _plain(), torch.Generator().manual_seed(0)
+    damage.sharpness.copy_(torch.tensor([0.4, 0.0, 1.5]))
+    damage.level.fill_(0.3)
+    drawn = [near(damage, generator) for _ in range(60)]
+    rows, _ = offsets(damage.size)
+    own = float((damage.blur_kernel() * rows**2).sum())
+    lengths = torch.tensor([float((d.blur_kernel() * rows**2).sum()) / own for d in drawn]).sqrt()
+    assert 0.8 < lengths.median() < 1.2
+    assert 0.4 < lengths.min() < 0.9 < 1.1 < lengths.max() < 2.0
+    assert {d.rim for d in drawn} == {"reflect", "replicate", "constant"}
+    assert all(0 <= float(d.flatness) <= 1.2 for d in drawn)
+    assert all(torch.equal(d.level, damage.level) for d in drawn)
+    assert damage.rim == "reflect"
 
 
 def test_what_is_not_blurred_gets_no_blur(fashion) -> None:
