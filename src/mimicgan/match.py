@@ -272,7 +272,7 @@ class _Candidate:
     @property
     def wrong(self) -> bool:
         """Whether simulated images, or the restorer in the end, show that the damage is wrong."""
-        return self.contradicted or self.simulated >= self.settings.misfit_limit
+        return self.contradicted or self.misfit >= self.settings.misfit_limit
 
     def outcome(self) -> Damage:
         """The damage with its restorer; observations are asked again only where it is exact."""

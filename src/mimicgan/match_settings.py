@@ -17,9 +17,8 @@ class MatchSettings(FitSettings):
     """Misfit that chance alone rarely makes of 100 images (``enough``)."""
     good_misfit: float = 0.6
     """Misfit below which a damage is trusted to say what the observations hold: restored images are
-    taken towards them (``match.py`` has a larger one for fixed patterns). Where the images that it
-    makes have ``misfit_limit``, or its restorer shows in the end that it is wrong, the universal
-    restorer restores."""
+    taken towards them (``match.py`` has a larger one for fixed patterns). From ``misfit_limit``
+    on, or where its restorer shows in the end that it is wrong, the universal one restores."""
     restorer_steps: int = 1600
     """Updates of the restorer on pairs (f(G(z)), G(z))."""
     fresh_steps: int = 2400

@@ -69,8 +69,8 @@ class FitSettings:
     """Images count as undamaged unless a damage brings what damages are compared by (the set
     distance, and ``paired`` of the first guesses) down by this much."""
     misfit_limit: float = 2.0
-    """Misfit above which the damage counts as not understood; where what it makes of generated
-    images has as much, the universal restorer restores (method auto)."""
+    """Misfit above which the damage counts as not understood, and the universal restorer restores
+    (method auto)."""
 
     def __post_init__(self) -> None:
         numbers = dict(vars(self))
