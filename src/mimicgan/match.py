@@ -157,6 +157,8 @@ class _Candidate:
         first, settings = self.done, self.settings
         count = round(share * self.steps) - first
         turn = count // 2 if first else None
+        # Patterns are learnt on the way, blurs are not.
+        varied = len(self.y) >= FEW and shaped(self.damage)
 
         def pairs(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             if step == turn:
@@ -165,16 +167,8 @@ class _Candidate:
             alone = self.patterned and changes_contrast(self.damage)
             source = self.source.plain if alone else self.source
             clean = source.draw(settings.restorer_batch, generator)
-            if len(self.y) < FEW or not shaped(self.damage):
-                return self.so_far.simulate(clean, generator), clean
-            # A restorer for one blur alone makes echoes of what another one left.
-            parts = [
-                replace(self.so_far, surrogate=near(self.damage, generator)).simulate(
-                    part, generator
-                )
-                for part in torch.split(clean, TOGETHER)
-            ]
-            return torch.cat(parts), clean
+            simulate = self._varied if varied else self.so_far.simulate
+            return simulate(clean, generator), clean
 
         def note(step: int, loss: float) -> None:
             if self.callback is not None:
@@ -189,6 +183,15 @@ class _Candidate:
             self.shown = restored_misfit(
                 self.so_far, self.y, self.bank, self.prior.mismatch, self.generator
             )
+
+    def _varied(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """``clean`` under blurs near the learnt one: a restorer for one alone makes echoes of what
+        another one left."""
+        parts = []
+        for part in torch.split(clean, TOGETHER):
+            damage = replace(self.so_far, surrogate=near(self.damage, generator))
+            parts.append(damage.simulate(part, generator))
+        return torch.cat(parts)
 
     def _learn_pattern(self, generator: torch.Generator) -> None:
         if not self.patterned:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mimicgan.commands.summary import DAMAGE, OVERVIEW, REPORT
 from mimicgan.errors import UserError
-from mimicgan.files import check_writable, resolved
+from mimicgan.files import check_writable, resolved, unwritable
 from mimicgan.restore import Settings
 
 PREDICTIONS = "predictions.csv"
@@ -36,8 +36,8 @@ def check_target(path: Path, out: Path, inputs: list[Path], *, overwrite: bool) 
 def write_targets(
     targets: Iterable[tuple[Path, Callable[[Path], None]]], out: Path, to: Path
 ) -> list[str]:
-    """Write each file by its function, below ``to`` where it lies in ``out``; which of the others
-    could not be written, and why."""
+    """Write each file by its function, below ``to`` where it lies in ``out``; why those of the
+    others that could not be written were not."""
     failed = []
     for path, write in targets:
         if inside(path, out):
@@ -45,8 +45,10 @@ def write_targets(
             continue
         try:
             write(path)
-        except (OSError, UserError) as error:
-            failed.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+        except OSError as error:
+            failed.append(str(unwritable(str(path), error)))
+        except UserError as error:
+            failed.append(str(error))
     return failed
 
 

@@ -169,10 +169,7 @@ class Restore(PriorFlags):
         short = {key: value for key, value in facts.items() if key != "inputs"}
         screen.result({"command": "restore", "out": self.out, **short})
         if failed:
-            raise UserError(
-                f"cannot write {', '.join(failed)}; the images are in {self.out}: name another "
-                "file and run it again with another OUT"
-            )
+            raise UserError(f"the images are in {self.out}, but {'; '.join(failed)}")
 
     def _job(self, screen: Screen, prior: Prior) -> None:
         if self.group_by is None:
